@@ -1,0 +1,1 @@
+"""Held-out loss, generation, metrics, statistics and gates: evidence about an adapter."""

@@ -1,0 +1,187 @@
+"""The JSON records of a run folder, as they are read back: a missing or odd value is an error.
+
+Only what a report shows is declared; other keys of a record are its writer's business.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+
+class Stored(BaseModel):
+    """A record read from JSON: frozen, strict in its types, without NaN."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
+
+
+class DataFile(Stored):
+    """One file of the data, as it was."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+class LockedData(Stored):
+    """The data that the lock pins."""
+
+    digest: str
+    files: tuple[DataFile, ...]
+    revision: str | None
+
+
+class LockedModel(Stored):
+    """The base model that the lock pins."""
+
+    name: str
+    digest: str
+    revision: str | None
+    parameters: int
+    architecture: str
+
+
+class Hardware(Stored):
+    """The machine, without anything that names it."""
+
+    device: str
+    cpu_count: int | None
+    threads: int
+    platform: str
+    python: str
+
+
+class Lock(Stored):
+    """``lock.json``: the recipe with every default, and everything that it resolved to."""
+
+    proofbox: str
+    recipe: dict[str, Any]
+    recipe_digest: str
+    run_id: str
+    data: LockedData
+    model: LockedModel
+    versions: dict[str, str]
+    hardware: Hardware
+    seed: int
+    decisions: tuple[str, ...]
+
+    @field_validator("recipe")
+    @classmethod
+    def _named(cls, recipe: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(recipe.get("name"), str):
+            raise ValueError("the resolved recipe has no name")
+        return recipe
+
+
+class Lengths(Stored):
+    """A histogram of lengths in tokens; there is one more edge than counts."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+class PartitionRecord(Stored):
+    """Counts of one partition."""
+
+    rows: int
+    tokens: int
+    supervised_tokens: int
+    digest: str
+    longest: int
+    lengths: Lengths
+
+
+class DroppedRow(Stored):
+    """A source row that was left out, and why; ``row`` counts from 0."""
+
+    row: int
+    partition: str | None
+    reason: str
+
+
+class TruncatedRow(Stored):
+    """A source row that was cut to the longest length; ``tokens`` before the cut."""
+
+    row: int
+    partition: str
+    tokens: int
+
+
+class Check(Stored):
+    """A rule that every row was held to."""
+
+    rule: str
+    rows_checked: int
+    violations: int
+
+
+class ExampleToken(Stored):
+    """One token of the rendered example, and whether the loss counts it."""
+
+    text: str
+    supervised: bool
+
+
+class RenderedExample(Stored):
+    """The first training row as the model sees it."""
+
+    tokens: tuple[ExampleToken, ...]
+
+
+class PreparedData(Stored):
+    """``data.json``: what became of the source rows."""
+
+    partitions: dict[str, PartitionRecord]
+    source_rows: int
+    dropped: tuple[DroppedRow, ...]
+    truncated: tuple[TruncatedRow, ...]
+    checks: tuple[Check, ...]
+    template_digest: str
+    stop_token: str
+    stop_token_ids: tuple[int, ...]
+    bos_token: str | None
+    example: RenderedExample
+
+
+class TrainingPoint(Stored):
+    """One logged step."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    tokens_per_second: float
+
+
+class ValidationPoint(Stored):
+    """The token-weighted validation loss after a step."""
+
+    step: int
+    loss: float
+
+
+class Training(Stored):
+    """``training.json``: how the adapter came about."""
+
+    steps: int
+    examples_per_step: int
+    epochs: float
+    history: tuple[TrainingPoint, ...]
+    validation: tuple[ValidationPoint, ...]
+    seconds: float
+    tokens: int
+    tokens_per_second: float
+    peak_memory_bytes: int
+    trainable_parameters: int
+    total_parameters: int
+    adapter_digest: str
+    target_modules: tuple[str, ...]
+    resumed_from: tuple[int, ...]
+    decisions: tuple[str, ...]
+
+
+class SampleAnswer(Stored):
+    """A prompt of the recipe's ``samples`` with one subject's answer."""
+
+    prompt: str
+    prediction: str

@@ -1,0 +1,1 @@
+"""Runs a recipe end to end. Start reading at ``runner.pipeline``."""

@@ -1,0 +1,229 @@
+"""The command line. Nothing heavy is imported here: each command imports what it needs."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Annotated, Literal, NoReturn
+
+import typer
+
+from runner.errors import EnvironmentFault, ExitCode, ProofboxError
+from runner.progress import print_error
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Run fine-tuning recipes end to end; release an adapter only when its gates hold.",
+)
+RecipeName = Annotated[
+    str, typer.Argument(help="A recipe file, or the name of a shipped one such as quickstart.")
+]
+RunPath = Annotated[
+    Path, typer.Argument(help="A run folder: runs/<recipe name>/<run id>, or its parent.")
+]
+Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda; overrides the recipe.")]
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    runs: Runs = Path("runs"),
+    device: Device = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Forget what is stored of this run; start over.")
+    ] = False,
+) -> None:
+    """Take a recipe from its text to a verdict and a release; continues an interrupted run."""
+    _call("runner.commands.run:run", recipe, runs=runs, device=device, restart=restart)
+
+
+@app.command()
+def validate(
+    files: Annotated[list[Path], typer.Argument(help="Recipe files.")],
+    format: Annotated[
+        Literal["text", "json", "github"], typer.Option(help="How faults are printed.")
+    ] = "text",
+) -> None:
+    """Check recipes: every fault with its line and column, all at once."""
+    _call("runner.commands.validate:validate", files, format)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes."""
+    _call("runner.commands.schema:schema")
+
+
+@app.command()
+def plan(
+    recipe: RecipeName,
+    runs: Runs = Path("runs"),
+    device: Device = None,
+    format: Annotated[Literal["text", "json"], typer.Option(help="How it is printed.")] = "text",
+) -> None:
+    """Resolve a recipe and say what would be run, without training."""
+    _call("runner.commands.plan:plan", recipe, runs=runs, device=device, format=format)
+
+
+@app.command()
+def preview(
+    recipe: RecipeName,
+    rows: Annotated[int, typer.Option(min=1, help="How many examples to show.")] = 3,
+    partition: Annotated[
+        Literal["train", "validation", "test"], typer.Option(help="From which partition.")
+    ] = "train",
+    row: Annotated[
+        int | None, typer.Option(min=0, help="Show the example of this source row, from 0.")
+    ] = None,
+) -> None:
+    """Show rendered examples with their supervised tokens, special tokens and lengths."""
+    _call("runner.commands.preview:preview", recipe, rows=rows, partition=partition, row=row)
+
+
+@app.command()
+def gate(
+    run: RunPath,
+    recipe: Annotated[
+        str | None, typer.Option(help="Judge by the gates of this recipe instead.")
+    ] = None,
+) -> None:
+    """Judge a finished run: exit 0 pass, 1 fail, 3 inconclusive, 4 error."""
+    _call("runner.commands.gate:gate", run, recipe=recipe)
+
+
+@app.command()
+def release(
+    run: RunPath,
+    final: Annotated[
+        bool, typer.Option("--final", help="Pack the fit on all data (proofbox finalize).")
+    ] = False,
+) -> None:
+    """Pack adapter, tokenizer, evidence and report; refuses without a PASS."""
+    _call("runner.commands.release:release", run, final=final)
+
+
+@app.command()
+def compare(runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.")]) -> None:
+    """Show runs side by side: what differs in recipes and figures."""
+    _call("runner.commands.compare:compare", runs)
+
+
+@app.command()
+def report(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option(help="Where to write it.")] = None,
+) -> None:
+    """Write the HTML report of a run again."""
+    _call("runner.commands.report:report", run, out=out)
+
+
+@app.command()
+def finalize(
+    run: RunPath,
+    recipe: Annotated[
+        str | None, typer.Option(help="The recipe of this run, if its file has moved.")
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Fit the same hyper-parameters on train, validation and test."""
+    _call("runner.commands.finalize:finalize", run, recipe=recipe, device=device)
+
+
+@app.command(hidden=True)
+def evaluate_subject(
+    recipe: Path,
+    subject: Annotated[Literal["base", "adapter"], typer.Option()],
+    run_id: Annotated[str, typer.Option()],
+    runs: Annotated[Path, typer.Option()],
+    device: Annotated[str, typer.Option()],
+) -> None:
+    """Evaluate one subject of a run; what `run` calls in a fresh process."""
+    _call(
+        "runner.commands.evaluate_subject:evaluate_subject_command",
+        recipe,
+        subject=subject,
+        run_id=run_id,
+        runs=runs,
+        device=device,
+    )
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"proofbox {version('proofbox')}")
+        raise typer.Exit
+
+
+@app.callback()
+def proofbox(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Run fine-tuning recipes end to end; release an adapter only when its gates hold."""
+
+
+def _call(command: str, *arguments: object, **options: object) -> NoReturn:
+    """Import ``module:function``, call it and end with its exit code."""
+    raise typer.Exit(guarded(lambda: resolve_name(command)(*arguments, **options)))
+
+
+def main() -> None:
+    """The command line; wrong usage ends with exit code 2."""
+    app(prog_name="proofbox")
+
+
+def guarded(command: Callable[[], object]) -> int:
+    """Call ``command``; print a user's error plainly, and only a defect of ours with traceback."""
+    try:
+        result = command()
+    except ProofboxError as error:
+        return _explain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _explain("interrupted. The same command continues.", ExitCode.INTERRUPTED)
+    except OSError as error:
+        return _os_error(error)
+    except Exception as error:  # noqa: BLE001 - the last resort: a defect is shown whole
+        return _defect(error)
+    return int(result) if isinstance(result, int) else ExitCode.PASS
+
+
+def _explain(message: str, code: ExitCode) -> int:
+    if message:
+        print_error(message)
+    return code
+
+
+def _os_error(error: OSError) -> int:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        where = f"{error.filename}: " if error.filename else ""
+        fault = EnvironmentFault(
+            f"{where}{os.strerror(error.errno)}. Nothing half-written is left."
+        )
+        return _explain(str(fault), fault.exit_code)
+    return _defect(error)
+
+
+def _defect(error: Exception) -> int:
+    import traceback
+
+    from evalsuite.errors import EvaluationError
+    from reports.errors import ReportError
+
+    if isinstance(error, EvaluationError | ReportError):
+        return _explain(str(error), ExitCode.ENVIRONMENT)
+    traceback.print_exception(error)
+    print_error(
+        "This is a defect of proofbox, not of your recipe. Please report it with the lines above "
+        "and the output of `proofbox --version`."
+    )
+    return ExitCode.DEFECT

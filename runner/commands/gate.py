@@ -1,0 +1,32 @@
+"""``proofbox gate``: judge a run's stored evidence by its recipe's gates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runner.commands.run import EXIT_CODES
+from runner.errors import ExitCode
+from runner.recipe_file import find_recipe, read_recipe
+from runner.run_folder import open_run
+
+
+def gate(run: Path, *, recipe: str | None) -> ExitCode:
+    """Judge, print and store the verdict; the exit code is the verdict's.
+
+    ``recipe`` names another recipe whose gates judge instead. Its verdict is stored too, and
+    ``proofbox release`` will then refuse, unless the gates are the run's own.
+    """
+    from rich.console import Console
+
+    from evalsuite.gates import judge
+    from evalsuite.record_files import read_evidence, write_verdict
+    from reports.terminal import verdict_panel
+    from runner.stages import gates_of
+
+    folder = open_run(run)
+    source = find_recipe(recipe) if recipe else folder.recipe
+    gates = gates_of(read_recipe(source).gates)
+    verdict = judge(gates, read_evidence(folder.evidence))
+    write_verdict(verdict, folder.verdict)
+    Console(highlight=False).print(verdict_panel(verdict))
+    return EXIT_CODES[verdict.verdict]

@@ -1,0 +1,102 @@
+"""``proofbox plan``: what would be run, resolved and counted, without training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from runner.errors import ExitCode
+from runner.forecast import Forecast, forecast_run
+from runner.plan import Plan, lock_of, make_plan, write_lock
+from runner.preparation import PreparedData
+from runner.progress import Progress
+from runner.recipe_file import find_recipe
+from runner.run_folder import held
+
+LONGEST_LABEL = 80  # characters of file names before they are only counted
+
+
+def plan(recipe: str, *, runs: Path, device: str | None, format: str) -> ExitCode:
+    """Resolve, prepare the data, write ``lock.json`` and print the forecast."""
+    from runner import stages
+    from runner.model import quiet_libraries
+
+    quiet_libraries()
+    resolved = make_plan(find_recipe(recipe), runs=runs, device=device)
+    with held(resolved.folder):
+        write_lock(resolved)
+        data = stages.prepare(resolved, Progress(resolved.folder.path / "run.log"))
+    forecast = forecast_run(resolved, data, hopeless_gates(resolved, data))
+    if format == "json":
+        text = json.dumps({**lock_of(resolved), "forecast": asdict(forecast)}, indent=1)
+    else:
+        text = plan_text(resolved, data, forecast)
+    print(text)  # noqa: T201 - the command's output
+    return ExitCode.PASS
+
+
+def hopeless_gates(resolved: Plan, data: PreparedData) -> tuple[str, ...]:
+    """A sentence for each gate that the examples there are cannot let pass."""
+    from evalsuite.power import too_few_examples
+
+    examples = {name: part.rows for name, part in data.partitions.items()}
+    for task in resolved.recipe.evaluation.generation:
+        examples[task.name] = min(examples[task.data], task.limit or examples[task.data])
+    from runner.stages import gates_of
+
+    sentences = []
+    for gate in gates_of(resolved.recipe.gates):
+        count = examples.get(gate.metric.rpartition(".")[0], 0)
+        sentence = too_few_examples(gate, count)
+        sentences += [f"{gate.metric} {gate.claim}: {sentence}"] if sentence else []
+    return tuple(sentences)
+
+
+def plan_text(resolved: Plan, data: PreparedData, forecast: Forecast) -> str:
+    """The plan for a terminal."""
+    recipe, model = resolved.recipe, resolved.model
+    lines = [
+        f"{recipe.name}, run {resolved.run_id}",
+        f"  run folder   {resolved.folder.path}",
+        f"  base model   {model.name} ({model.architecture}, {model.parameters / 1e6:,.1f} M "
+        f"parameters, {_identity(model.revision, model.digest)})",
+        f"  data         {_source_label(resolved)} ({_identity(None, resolved.source.digest)})",
+    ]
+    for name, part in data.partitions.items():
+        lines.append(
+            f"    {name:<10} {part.rows:>9,} examples {part.tokens:>12,} tokens, "
+            f"{part.supervised_tokens:,} supervised, longest {part.longest:,}"
+        )
+    lines += [
+        f"  left out     {len(data.dropped):,} dropped, {len(data.truncated):,} truncated",
+        f"  training     {forecast.steps:,} steps of {recipe.training.batch_size} examples, "
+        f"{forecast.epochs:.2f} passes over the data, {forecast.train_tokens:,} tokens",
+        f"  adapter      {forecast.adapter_parameters:,} parameters",
+        f"  evaluation   {forecast.evaluated_tokens:,} tokens scored, at most "
+        f"{forecast.generated_tokens_at_most:,} generated",
+        f"  device       {resolved.device}, {resolved.threads} threads",
+        f"  estimates    {forecast.memory_bytes / 1e9:.1f} GB of memory, "
+        f"{_minutes(forecast.seconds)}",
+        f"  done before  {', '.join(forecast.finished_stages) or 'nothing'}",
+    ]
+    if forecast.hopeless_gates:
+        lines.append("  these gates cannot pass with the examples there are:")
+        lines += [f"    {sentence}" for sentence in forecast.hopeless_gates]
+    return "\n".join(lines)
+
+
+def _source_label(resolved: Plan) -> str:
+    source = resolved.source
+    names = source.hub or ", ".join(file.name for file in source.files)
+    return names if len(names) <= LONGEST_LABEL else f"{len(source.files)} files"
+
+
+def _identity(revision: str | None, digest: str) -> str:
+    return f"commit {revision[:12]}" if revision else f"digest {digest[:12]}"
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:  # noqa: PLR2004 - below a minute and a half, seconds read better
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min"

@@ -1,0 +1,129 @@
+"""Estimates before a run: steps, tokens, memory, time; and which stages are done already."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from runner.lora import check_targets, count_adapter_parameters
+from runner.model import model_skeleton
+from runner.plan import Plan
+from runner.preparation import PreparedData
+from runner.step_schedule import count_steps
+
+# Floating-point operations per parameter and token: 2 for a forward pass; with LoRA the backward
+# pass computes activation gradients only, another 2.
+FORWARD = 2
+TRAINING = 4
+# Share of a device's matrix peak that such runs were seen to reach (benchmarks/README.md).
+REACHED = 0.3
+# Bytes that a layer keeps per token and hidden unit for the backward pass, in units of the dtype
+# (Korthikanti et al. 2022, arXiv 2205.05198, section 4.1: 34 bytes at 2 bytes a value).
+ACTIVATION_VALUES = 17
+ADAM_BYTES = 16  # float32 weight, gradient and two moments
+PROCESS_BYTES = 700_000_000  # Python with PyTorch and transformers, before any model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a run will take. Seconds and bytes are estimates; counts are exact."""
+
+    steps: int
+    epochs: float
+    train_tokens: int
+    evaluated_tokens: int
+    generated_tokens_at_most: int
+    adapter_parameters: int
+    memory_bytes: int
+    seconds: float
+    finished_stages: tuple[str, ...]
+    hopeless_gates: tuple[str, ...]
+
+
+def forecast_run(plan: Plan, data: PreparedData, hopeless_gates: tuple[str, ...]) -> Forecast:
+    """Forecast ``plan`` on its prepared data.
+
+    Raises:
+        UsageError: ``lora.target_modules`` match nothing in this model.
+    """
+    recipe = plan.recipe
+    skeleton = model_skeleton(recipe, plan.model)
+    check_targets(skeleton, recipe.lora.target_modules)
+    adapter = count_adapter_parameters(skeleton, recipe.lora)
+    train = data.partitions["train"]
+    steps = count_steps(recipe.training, train.rows)
+    examples = steps * recipe.training.batch_size
+    tokens = round(examples * train.tokens / train.rows)
+    evaluated, generated = _evaluation_tokens(plan, data)
+    work = TRAINING * tokens + FORWARD * (evaluated + generated)
+    operations = plan.model.parameters * work
+    return Forecast(
+        steps=steps,
+        epochs=examples / train.rows,
+        train_tokens=tokens,
+        evaluated_tokens=evaluated,
+        generated_tokens_at_most=generated,
+        adapter_parameters=adapter,
+        memory_bytes=_memory(plan, adapter, train.longest),
+        seconds=operations / (REACHED * matrix_operations_per_second(plan.device)),
+        finished_stages=finished_stages(plan),
+        hopeless_gates=hopeless_gates,
+    )
+
+
+def _evaluation_tokens(plan: Plan, data: PreparedData) -> tuple[int, int]:
+    evaluation = plan.recipe.evaluation
+    subjects = 2 if evaluation.base else 1
+    scored = sum(data.partitions[name].tokens for name in evaluation.loss)
+    generated = 0
+    for task in evaluation.generation:
+        rows = data.partitions[task.data].rows
+        answers = min(rows, task.limit or rows)
+        generated += answers * task.decoding.max_new_tokens
+    return subjects * scored, subjects * generated
+
+
+def _memory(plan: Plan, adapter: int, longest: int) -> int:
+    width = 4 if plan.device == "cpu" else 2
+    weights = plan.model.parameters * (
+        width if plan.model.quantization is None else (plan.recipe.quantization.bits or 4) / 8
+    )
+    rows = min(plan.recipe.training.batch_size, 4)
+    per_token = plan.model.layers * plan.model.hidden_size * ACTIVATION_VALUES * width
+    logits = plan.model.vocabulary * 4
+    activations = rows * longest * (per_token + logits)
+    return int(PROCESS_BYTES + weights + ADAM_BYTES * adapter + activations)
+
+
+def matrix_operations_per_second(device: str) -> float:
+    """Floating-point operations a second of one large matrix product, measured now."""
+    import torch
+
+    size = 8192 if device == "cuda" else 1024
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    a = torch.randn(size, size, device=device, dtype=dtype)
+    torch.mm(a, a)
+    repeats = 5
+    if device == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(repeats):
+        torch.mm(a, a)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return repeats * 2 * size**3 / (time.perf_counter() - started)
+
+
+def finished_stages(plan: Plan) -> tuple[str, ...]:
+    """Stages whose record lies in the run folder."""
+    folder = plan.folder
+    records = {
+        "prepare": folder.data,
+        "evaluate base": folder.evaluation / "base" / "sealed.json",
+        "train": folder.training,
+        "evaluate adapter": folder.evaluation / "adapter" / "sealed.json",
+        "verdict": folder.verdict,
+        "report": folder.report,
+        "release": folder.release / "SHA256SUMS",
+    }
+    return tuple(stage for stage, path in records.items() if path.is_file())

@@ -1,0 +1,160 @@
+"""What will be run, resolved: digests, revisions, versions, hardware, run folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.digests import digest_of_json
+from runner.errors import EnvironmentFault
+from runner.model import apply_threads, choose_device
+from runner.model_source import ModelSource, find_model
+from runner.recipe import Recipe
+from runner.recipe_file import read_recipe
+from runner.run_folder import RunFolder
+from runner.sources import SourceRecord, resolve_source
+from runner.stored_json import write_bytes, write_json
+from runner.versions import LEARNING, code_digest, installed_versions
+
+# What the trained adapter depends on. Evaluation and gates may change without training again;
+# hardware never changes what is computed beyond rounding.
+LEARNED = ("seed", "dataset", "template", "model", "quantization", "lora", "training")
+RUN_ID_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A recipe with everything that it leaves open decided.
+
+    Two plans with the same ``run_id`` train the same adapter.
+    """
+
+    recipe: Recipe
+    recipe_file: Path
+    source: SourceRecord
+    model: ModelSource
+    device: str
+    threads: int
+    versions: dict[str, str]
+    run_id: str
+    folder: RunFolder
+
+    @property
+    def base_folder(self) -> Path:
+        """Where the recipe's relative paths start."""
+        return self.recipe_file.parent
+
+
+def make_plan(recipe_file: Path, *, runs: Path, device: str | None = None) -> Plan:
+    """Read and resolve a recipe.
+
+    Args:
+        recipe_file: The recipe.
+        runs: Folder of all runs.
+        device: Overrides the recipe's ``hardware.device``.
+
+    Raises:
+        RecipeError: every fault of the recipe.
+        EnvironmentFault: its data or model cannot be found, or the device is not there.
+    """
+    recipe = read_recipe(recipe_file)
+    source = resolve_source(recipe.dataset, recipe_file.parent)
+    model = find_model(recipe.model.base, recipe.model.revision, folder=recipe_file.parent)
+    versions = installed_versions()
+    learned = recipe.model_dump(mode="json", include=set(LEARNED))
+    run_id = digest_of_json(
+        {
+            "learned": learned,
+            "data": source.digest,
+            "model": model.digest,
+            "versions": versions,
+            "code": code_digest(LEARNING),
+        }
+    )[:RUN_ID_LENGTH]
+    return Plan(
+        recipe=recipe,
+        recipe_file=recipe_file,
+        source=source,
+        model=model,
+        device=choose_device(device or recipe.hardware.device),
+        threads=apply_threads(recipe.hardware.threads),
+        versions=versions,
+        run_id=run_id,
+        folder=RunFolder(runs / recipe.name / run_id),
+    )
+
+
+def write_lock(plan: Plan) -> dict[str, Any]:
+    """Write ``lock.json`` and the recipe as given into the run folder, and return the lock."""
+    lock = lock_of(plan)
+    write_json(plan.folder.lock, lock)
+    write_json(plan.folder.path / "origin.json", {"recipe_file": str(plan.recipe_file.resolve())})
+    suffix = ".json" if plan.recipe_file.suffix == ".json" else ".yaml"
+    write_bytes(plan.folder.path / f"recipe{suffix}", plan.recipe_file.read_bytes())
+    return lock
+
+
+def lock_of(plan: Plan) -> dict[str, Any]:
+    """Everything that made the run what it is; no path of this machine is in it."""
+    recipe = plan.recipe.model_dump(mode="json")
+    return {
+        "proofbox": plan.versions.get("proofbox", "unknown"),
+        "recipe": recipe,
+        "recipe_digest": digest_of_json(recipe),
+        "run_id": plan.run_id,
+        "code_digest": code_digest(LEARNING),
+        "data": {
+            "digest": plan.source.digest,
+            "files": [
+                {"name": file.name, "sha256": file.sha256, "bytes": file.bytes}
+                for file in plan.source.files
+            ],
+            "revision": plan.source.revision,
+        },
+        "model": {
+            "name": plan.model.name,
+            "digest": plan.model.digest,
+            "revision": plan.model.revision,
+            "parameters": plan.model.parameters,
+            "architecture": plan.model.architecture,
+        },
+        "versions": plan.versions,
+        "hardware": {
+            "device": plan.device,
+            "cpu_count": os.cpu_count(),
+            "threads": plan.threads,
+            "platform": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(),
+        },
+        "seed": plan.recipe.seed,
+        "decisions": [],
+    }
+
+
+def check_writable(folder: Path, needed_bytes: int) -> None:
+    """Refuse early, before any work, where a run could not be stored.
+
+    Raises:
+        EnvironmentFault: the folder cannot be made or written, or the disk is too full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable.{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{folder}: the run folder cannot be written ({error.strerror}). "
+            "Choose another place with --runs."
+        ) from None
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise EnvironmentFault(
+            f"{folder}: the disk has {free / 1e9:.2f} GB free and this run needs about "
+            f"{needed_bytes / 1e9:.2f} GB for its checkpoints. Free some, or choose another place "
+            "with --runs."
+        )

@@ -1,0 +1,174 @@
+"""The folder of one run: who holds it, what is finished, where each thing lies."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.errors import EnvironmentFault, UsageError
+from runner.stored_json import read_json, write_json
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """``runs/<recipe name>/<run id>/``; every path of a run in one place."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        """The resolved recipe with digests and versions."""
+        return self.path / "lock.json"
+
+    @property
+    def data(self) -> Path:
+        """Counts, digests and checks of the prepared data."""
+        return self.path / "data.json"
+
+    @property
+    def training(self) -> Path:
+        """The record of the finished training."""
+        return self.path / "training.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """Per-example records of the base model and the adapter."""
+        return self.path / "evaluation"
+
+    @property
+    def evidence(self) -> Path:
+        """What the gates judge."""
+        return self.path / "evidence.json"
+
+    @property
+    def verdict(self) -> Path:
+        """How the gates judged."""
+        return self.path / "verdict.json"
+
+    @property
+    def adapter(self) -> Path:
+        """The trained adapter."""
+        return self.path / "adapter"
+
+    @property
+    def probe(self) -> Path:
+        """Logits of the adapter in memory, which the adapter on disk must give again."""
+        return self.path / "probe.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where an interrupted training continues."""
+        return self.path / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.path / "report.html"
+
+    @property
+    def timings(self) -> Path:
+        """Seconds by stage."""
+        return self.path / "timings.json"
+
+    @property
+    def release(self) -> Path:
+        """The release, once the verdict is PASS."""
+        return self.path / "release"
+
+    @property
+    def final(self) -> RunFolder:
+        """The fit on all data made by ``proofbox finalize``; laid out like a run folder."""
+        return RunFolder(self.path / "final")
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe as it was given."""
+        for name in ("recipe.yaml", "recipe.json"):
+            if (self.path / name).is_file():
+                return self.path / name
+        raise EnvironmentFault(f"{self.path}: no recipe.yaml or recipe.json in this run folder")
+
+    def recipe_origin(self) -> Path:
+        """Where the recipe lay when the run was made; its relative paths start there."""
+        origin = Path(read_json(self.path / "origin.json")["recipe_file"])
+        if not origin.is_file():
+            raise UsageError(f"{origin}: the recipe of this run is gone. Name it with --recipe.")
+        return origin
+
+    def note_seconds(self, stage: str, seconds: float) -> None:
+        """Record how long a finished stage took."""
+        timings = read_json(self.timings) if self.timings.is_file() else {}
+        write_json(self.timings, {**timings, stage: round(seconds, 3)})
+
+    def clear(self) -> None:
+        """Remove everything but the lock file that this process holds."""
+        for entry in self.path.iterdir():
+            if entry.name == "run.lock":
+                continue
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+
+def open_run(path: Path) -> RunFolder:
+    """The run folder at ``path``, or the only run inside it; anything else is a usage error."""
+    if (path / "lock.json").is_file():
+        return RunFolder(path)
+    if not path.is_dir():
+        raise UsageError(
+            f"{path}: no such run folder. Runs are under runs/<recipe name>/<run id>/."
+        )
+    runs = sorted(p.parent for p in path.glob("*/lock.json"))
+    if len(runs) == 1:
+        return RunFolder(runs[0])
+    if not runs:
+        raise UsageError(f"{path}: not a run folder (it has no lock.json), and holds none")
+    names = ", ".join(run.name for run in runs)
+    raise UsageError(f"{path}: holds {len(runs)} runs ({names}). Name one of them.")
+
+
+@contextmanager
+def held(folder: RunFolder) -> Iterator[None]:
+    """Hold the run folder for this process; a second holder is told who has it.
+
+    Raises:
+        EnvironmentFault: another process holds it, or the folder cannot be written.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with (folder.path / "run.lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise EnvironmentFault(_held_message(folder, file.read())) from None
+        file.truncate(0)
+        file.write(json.dumps(_holder()))
+        file.flush()
+        yield
+
+
+def _holder() -> dict[str, Any]:
+    started = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
+
+
+def _held_message(folder: RunFolder, text: str) -> str:
+    try:
+        holder = json.loads(text)
+        who = "process {pid} on {host}, since {started}".format(**holder)
+    except (json.JSONDecodeError, KeyError, TypeError):
+        who = "another process"
+    return (
+        f"{folder.path}: this run is being worked on by {who}. "
+        "Wait for it, stop it, or give the recipe another name."
+    )

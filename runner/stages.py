@@ -1,0 +1,306 @@
+"""The stages of the pipeline: each takes finished records and leaves one more in the run folder."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalsuite.records import Evidence, Gate, Subject, Verdict
+from runner.adapter_files import WEIGHTS
+from runner.cache import cache_folder, copy_folder
+from runner.digests import digest_of_json, file_digest
+from runner.errors import EnvironmentFault, ExitCode, ProofboxError
+from runner.plan import Plan, check_writable, write_lock
+from runner.preparation import PreparedData
+from runner.progress import Progress
+from runner.recipe import GateBlock, Recipe
+from runner.run_folder import RunFolder
+from runner.stored_json import write_json
+from runner.subject_evaluation import evaluation_inputs, is_sealed_for, seal_evaluation
+from runner.training import TrainedAdapter, read_training, train_adapter
+from runner.versions import MEASURING, code_digest
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from runner.model import LoadedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a run came to. ``release`` is None where the verdict does not allow one."""
+
+    folder: RunFolder
+    verdict: Verdict
+    release: Path | None
+
+
+class FreshProcessError(ProofboxError):
+    """A fresh process ended with an error that it has already explained."""
+
+    def __init__(self, code: int) -> None:
+        """Keep the exit code of the process, so that the command ends with the same."""
+        known = {int(c) for c in ExitCode}
+        self.exit_code = ExitCode(code) if code in known else ExitCode.DEFECT
+        killed = f"a process of this run was killed by signal {-code}" if code < 0 else ""
+        super().__init__(killed)
+
+
+@contextmanager
+def timed(folder: RunFolder, stage: str) -> Iterator[None]:
+    """Record the seconds of a stage that finishes."""
+    started = time.perf_counter()
+    yield
+    folder.note_seconds(stage, time.perf_counter() - started)
+
+
+def start(plan: Plan, *, restart: bool, progress: Progress) -> None:
+    """Make the run folder ready and say what will happen."""
+    check_writable(plan.folder.path, needed_bytes=50_000_000)
+    if restart:
+        plan.folder.clear()
+    progress.log = plan.folder.path / "run.log"
+    write_lock(plan)
+    recipe = plan.recipe
+    progress.announce(f"{recipe.name}, run {plan.run_id}: {plan.folder.path}")
+    progress.announce(
+        f"  {plan.model.architecture}, {plan.model.parameters / 1e6:,.1f} M parameters, on "
+        f"{plan.device} with {plan.threads} threads"
+    )
+
+
+def prepare(plan: Plan, progress: Progress) -> PreparedData:
+    """Partition, render, tokenize and check every row; cached by content."""
+    from runner.model import load_tokenizer
+    from runner.preparation import prepare_data
+
+    with timed(plan.folder, "prepare"), progress.bar("preparing data") as advance:
+        tokenizer = load_tokenizer(plan.recipe, plan.model)
+        data = prepare_data(
+            plan.recipe,
+            plan.source,
+            tokenizer,
+            base_folder=plan.base_folder,
+            cache_folder=cache_folder(),
+            on_progress=lambda done, total: advance(done, total, ""),
+        )
+    write_json(plan.folder.data, data.as_json())
+    progress.announce(data_summary(data))
+    return data
+
+
+def data_summary(data: PreparedData) -> str:
+    """One line: rows by partition, dropped and truncated ones."""
+    rows = ", ".join(f"{part.rows:,} {name}" for name, part in data.partitions.items())
+    lost = f"{len(data.dropped):,} dropped, {len(data.truncated):,} truncated"
+    return f"  data: {rows} examples; {lost}; every row checked"
+
+
+def evaluate(plan: Plan, data: PreparedData, subject: Subject, progress: Progress) -> None:
+    """Evaluate the base model, or the adapter as it lies on disk, in a fresh process."""
+    if subject == "base" and not plan.recipe.evaluation.base:
+        return
+    digest = file_digest(plan.folder.adapter / WEIGHTS) if subject == "adapter" else None
+    inputs = evaluation_inputs(plan, data, digest)
+    folder = plan.folder.evaluation / subject
+    if is_sealed_for(folder, inputs):
+        progress.announce(f"  evaluation of the {subject}: done before")
+        return
+    cached = cache_folder() / "evaluations" / inputs
+    if subject == "base" and is_sealed_for(cached, inputs):
+        copy_folder(cached, folder)
+        progress.announce("  evaluation of the base: taken from the cache")
+        return
+    started = time.perf_counter()
+    with timed(plan.folder, f"evaluate {subject}"):
+        _evaluate_in_fresh_process(plan, subject)
+        seal_evaluation(folder, inputs)
+    progress.announce(f"  evaluated the {subject} in {time.perf_counter() - started:.0f} s")
+    if subject == "base":
+        copy_folder(folder, cached)
+
+
+def _evaluate_in_fresh_process(plan: Plan, subject: Subject) -> None:
+    command = [
+        *(sys.executable, "-m", "runner", "evaluate-subject", str(plan.recipe_file)),
+        *("--subject", subject, "--run-id", plan.run_id, "--device", plan.device),
+        *("--runs", str(plan.folder.path.parent.parent)),
+    ]
+    finished = subprocess.run(command, check=False)
+    if finished.returncode != 0:
+        raise FreshProcessError(finished.returncode)
+
+
+def train(plan: Plan, data: PreparedData, progress: Progress) -> TrainedAdapter:
+    """Train the adapter on the train partition, or take the finished one."""
+    from runner.preparation import partition_dataset
+
+    finished = finished_training(plan.folder)
+    if finished is not None:
+        progress.announce("  training: done before")
+        return finished
+    rows = partition_dataset(data, "train")
+    validate = _validation(plan, data)
+    with timed(plan.folder, "train"):
+        return train_on(plan, data, rows, plan.folder, validate=validate, progress=progress)
+
+
+def finished_training(folder: RunFolder) -> TrainedAdapter | None:
+    """The record of a finished training whose adapter is still what it was."""
+    weights = folder.adapter / WEIGHTS
+    if not (folder.training.is_file() and weights.is_file()):
+        return None
+    record = read_training(folder)
+    return record if file_digest(weights) == record.adapter_digest else None
+
+
+def train_on(
+    plan: Plan,
+    data: PreparedData,
+    rows: Dataset,
+    folder: RunFolder,
+    *,
+    validate: Callable[[Any, int], float] | None,
+    progress: Progress,
+) -> TrainedAdapter:
+    """Load the base model and train on ``rows`` into ``folder``."""
+    from runner.model import load_model, quiet_libraries
+
+    quiet_libraries()
+    loaded = load_model(plan.recipe, plan.model, device=plan.device)
+    save_tokenizer(loaded, data, folder.path / "tokenizer")
+    adapter = train_adapter(plan.recipe, loaded, rows, folder, progress=progress, validate=validate)
+    progress.announce(
+        f"  trained {adapter.trainable_parameters:,} parameters for {adapter.steps} steps: loss "
+        f"{adapter.history[-1]['loss']:.3f}, {adapter.tokens_per_second:,.0f} tokens/s"
+        if adapter.history
+        else f"  trained {adapter.trainable_parameters:,} parameters for {adapter.steps} steps"
+    )
+    return adapter
+
+
+def save_tokenizer(loaded: LoadedModel, data: PreparedData, target: Path) -> None:
+    """Save the tokenizer as it was trained with, padding on the left as generation needs it."""
+    tokenizer = copy.deepcopy(loaded.tokenizer)
+    tokenizer.chat_template = data.chat_template
+    tokenizer.padding_side = "left"
+    tokenizer.save_pretrained(str(target))
+
+
+def _validation(plan: Plan, data: PreparedData) -> Callable[[Any, int], float] | None:
+    if plan.recipe.training.validate_every is None:
+        return None
+    from evalsuite.examples import read_examples
+    from evalsuite.loss import score_examples
+
+    examples = read_examples(data.path("validation"))
+    tokens = evaluation_batch_tokens(plan.recipe, plan.device)
+
+    def loss(model: Any, pad_token_id: int) -> float:  # noqa: ANN401 - a live model
+        scored = score_examples(
+            model, examples, pad_token_id=pad_token_id, batch_tokens=tokens, on_progress=None
+        )
+        return sum(s.nll for s in scored) / sum(s.tokens for s in scored)
+
+    return loss
+
+
+def evaluation_batch_tokens(recipe: Recipe, device: str) -> int:
+    """Tokens in one batch of an evaluation, as the recipe says or as suits the device."""
+    wanted = recipe.hardware.batch_tokens
+    if isinstance(wanted, int):
+        return wanted
+    return 32_768 if device == "cuda" else 4_096
+
+
+def weigh(plan: Plan, data: PreparedData, adapter: TrainedAdapter) -> Evidence:
+    """Pair the stored results of base and adapter into the evidence that gates judge."""
+    from evalsuite.evidence import gather_evidence
+    from evalsuite.record_files import write_evidence
+    from evalsuite.records import Identity
+
+    evaluation = plan.recipe.evaluation.model_dump(mode="json")
+    used = {*plan.recipe.evaluation.loss, *(t.data for t in plan.recipe.evaluation.generation)}
+    identity = Identity(
+        data_digest=plan.source.digest,
+        template_digest=data.template_digest,
+        examples_digest=digest_of_json({n: data.partitions[n].digest for n in sorted(used)}),
+        decoding_digest=digest_of_json(evaluation["generation"]),
+        code_version=code_digest(MEASURING),
+    )
+    evidence = gather_evidence(
+        folder=plan.folder.evaluation,
+        base=plan.recipe.evaluation.base,
+        identity=identity,
+        base_digest=plan.model.digest,
+        adapter_digest=adapter.adapter_digest,
+    )
+    write_evidence(evidence, plan.folder.evidence)
+    return evidence
+
+
+def judge(plan: Plan, evidence: Evidence) -> Verdict:
+    """Judge the recipe's gates."""
+    from evalsuite.gates import judge as judge_gates
+    from evalsuite.record_files import write_verdict
+
+    verdict = judge_gates(gates_of(plan.recipe.gates), evidence)
+    write_verdict(verdict, plan.folder.verdict)
+    return verdict
+
+
+def gates_of(blocks: tuple[GateBlock, ...]) -> tuple[Gate, ...]:
+    """A recipe's gates as the eval suite's."""
+    return tuple(
+        Gate(
+            metric=block.metric,
+            claim=block.claim,
+            margin=block.margin or 0.0,
+            at=block.at,
+            confidence=block.confidence,
+        )
+        for block in blocks
+    )
+
+
+def report(plan: Plan) -> None:
+    """Write the HTML report from the stored records alone."""
+    from reports.run_report import write_run_report
+
+    with timed(plan.folder, "report"):
+        write_run_report(plan.folder.path, plan.folder.report)
+
+
+def release(folder: RunFolder, verdict: Verdict, *, final: bool = False) -> Path | None:
+    """Pack the release where every gate holds; otherwise there is none, and no old one is left.
+
+    ``final`` packs the fit on all data, whose figures are those of the gated run.
+    """
+    from reports.model_card import model_card
+    from runner.release import make_release
+
+    adapter = folder.final if final else folder
+    if verdict.verdict != "PASS":
+        shutil.rmtree(adapter.release, ignore_errors=True)
+        return None
+    digest = read_training(adapter).adapter_digest
+    if not final and digest != verdict.adapter_digest:
+        raise EnvironmentFault(
+            f"{folder.verdict}: this verdict is about another adapter than {folder.adapter}. "
+            "Run the recipe again."
+        )
+    return make_release(
+        folder,
+        adapter,
+        adapter_digest=digest,
+        tokenizer_files=folder.path / "tokenizer",
+        card=model_card(folder.path, final=final),
+    )
