@@ -101,6 +101,7 @@ def evaluate_subject(
         EvaluationError: A partition is missing or unusable, a result is not finite, or a metric
             is not known.
     """
+    _require_file_names(spec)
     started = time.perf_counter()
     bench = _Bench(
         model=model,
@@ -120,6 +121,17 @@ def evaluate_subject(
         "seconds": time.perf_counter() - started,
     }
     write_json(summary, bench.folder / "summary.json")
+
+
+def _require_file_names(spec: EvaluationSpec) -> None:
+    """Every task needs a file of its own beside the held-out losses."""
+    names = [Path(LOSS_FILE).stem, *(task.name for task in spec.generation)]
+    for place, name in enumerate(names):
+        if name in names[:place] or Path(name).name != name:
+            raise EvaluationError(
+                f"generation task {name!r}: its results need a file of their own. Name tasks "
+                "differently from each other and from `loss`, without slashes."
+            )
 
 
 def recorded_losses(folder: Path, partition: str) -> dict[str, float]:
@@ -204,6 +216,9 @@ def _evaluate_task(bench: _Bench, task: GenerationTask) -> dict[str, Any]:
         "new_tokens": new_tokens,
         "decoding": asdict(task.decoding),
         "metrics": signatures,
+        "code_execution": next(
+            (m.code_execution for m in metrics.values() if m.code_execution), None
+        ),
         "seconds_generating": generated,
         "new_tokens_per_second": new_tokens / generated,
         "seconds_scoring": time.perf_counter() - started - generated,

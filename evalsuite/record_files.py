@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 import types
 import typing
 from collections.abc import Mapping
@@ -87,15 +86,16 @@ def write_json(value: object, path: Path) -> None:
 def write_atomically(content: bytes, path: Path) -> None:
     """Write to a temporary name beside ``path``, flush to disk, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Not mkstemp, whose files only their owner may read: records and reports are handed on.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pretraining.forms import MAPPINGS, Atom, Form, draw
 from pretraining.kinds import Kind
 from pretraining.names import Scope
+from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
 
 # mappings whose constant can as well be the function's second parameter
@@ -80,15 +81,15 @@ class Chain(Program):
             value = step.filled(arguments[-1]).means(value)
         return value
 
-    def clauses(self, rng: Random, header: Header) -> list[str]:
+    def clauses(self, voice: Voice, header: Header) -> list[str]:
         """The steps in order; the first names the parameter."""
         second = _Bare(header.parameters[-1])
-        first = f"~{rng.choice(('take', 'start with'))} {header.parameters[0]}"
-        steps = [step.filled(second).clause(rng) for step in self.steps]
-        if rng.random() < 0.4:
-            steps[0] = self.steps[0].filled(second).clause(rng, header.parameters[0])
-            return [*steps, f"~return {rng.choice(('the result', 'it'))}"]
-        return [first, *steps, f"~return {rng.choice(('the result', 'it'))}"]
+        first = f"~{voice.choice(('take', 'start with'))} {header.parameters[0]}"
+        steps = [step.filled(second).clause(voice) for step in self.steps]
+        if voice.random() < 0.4:
+            steps[0] = self.steps[0].filled(second).clause(voice, header.parameters[0])
+            return [*steps, f"~return {voice.choice(('the result', 'it'))}"]
+        return [first, *steps, f"~return {voice.choice(('the result', 'it'))}"]
 
     def body(self, rng: Random, header: Header, scope: Scope) -> list[str]:
         """One expression, or one assignment per step."""

@@ -17,6 +17,7 @@ from pretraining.wording import instruction_row
 
 SEED = "functions 1"
 ROWS = 3000
+UNSEEN = 0.75  # share of the phrases that the base has not met
 LONGEST_PROMPT, LONGEST_ANSWER = 260, 260  # characters; keeps a run on two cores short
 
 
@@ -46,15 +47,18 @@ def held_out() -> frozenset[str]:
     return frozenset(behaviour(program) for program, _ in specifications())
 
 
-def rows() -> list[dict[str, str]]:
+def rows(unseen: float = UNSEEN) -> list[dict[str, str]]:
     """The rows of the data set in their order."""
-    return [_row(place, program, checks) for place, (program, checks) in enumerate(specifications())]
+    return [
+        _row(place, program, checks, unseen)
+        for place, (program, checks) in enumerate(specifications())
+    ]
 
 
-def _row(place: int, program: Program, checks: Checks) -> dict[str, str]:
+def _row(place: int, program: Program, checks: Checks, unseen: float) -> dict[str, str]:
     """The first wording that is short enough; the last of 50 if none is."""
     for attempt in range(50):
-        row = instruction_row(Random(f"{SEED} row {place} {attempt}"), program, checks)
+        row = instruction_row(Random(f"{SEED} row {place} {attempt}"), program, checks, unseen)
         prompt = len(row["instruction"]) + len(row["input"])
         if prompt <= LONGEST_PROMPT and len(row["output"]) <= LONGEST_ANSWER:
             break
@@ -65,8 +69,10 @@ def main() -> None:
     """Write the data set."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("recipes/quickstart/functions.jsonl"))
-    out: Path = parser.parse_args().out
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows())
+    parser.add_argument("--unseen", type=float, default=UNSEEN)
+    options = parser.parse_args()
+    out: Path = options.out
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(options.unseen))
     out.write_text(text, encoding="utf-8")
     print(f"{out}: {ROWS} rows, {len(text)} characters")
 

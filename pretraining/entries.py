@@ -9,6 +9,7 @@ from typing import Any
 from pretraining.forms import CONDITIONS, MAPPINGS, Atom, draw
 from pretraining.kinds import Kind
 from pretraining.names import Scope
+from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
 
 _GOALS = {
@@ -78,25 +79,25 @@ class Entries(Program):
             case _:
                 return pairs
 
-    def clauses(self, rng: Random, header: Header) -> list[str]:
+    def clauses(self, voice: Voice, header: Header) -> list[str]:
         """Selection, change and goal, step by step."""
-        table = rng.choice((header.parameters[0], f"the dictionary {header.parameters[0]}"))
+        table = voice.choice((header.parameters[0], f"the dictionary {header.parameters[0]}"))
         said = []
         conditions = []
         if self.on_key:
-            conditions.append(f"key {self.on_key.clause(rng, plural=False)}")
+            conditions.append(f"key {self.on_key.clause(voice, plural=False)}")
         if self.on_value:
-            conditions.append(f"value {self.on_value.clause(rng, plural=False)}")
+            conditions.append(f"value {self.on_value.clause(voice, plural=False)}")
         if conditions:
-            verb = rng.choice(("~keep the entries of", "~select the entries of"))
+            verb = voice.choice(("~keep the entries of", "~select the entries of"))
             said.append(f"{verb} {table} whose {' and whose '.join(conditions)}")
         else:
             said.append(f"~take the entries of {table}")
         if self.change_key:
-            said.append(self.change_key.clause(rng, "each key"))
+            said.append(self.change_key.clause(voice, "each key"))
         if self.change_value:
-            said.append(self.change_value.clause(rng, "each value"))
-        return [*said, f"~return {rng.choice(_GOALS[self.goal])}"]
+            said.append(self.change_value.clause(voice, "each value"))
+        return [*said, f"~return {voice.phrase(self.goal + ' entries', _GOALS[self.goal])}"]
 
     def body(self, rng: Random, header: Header, scope: Scope) -> list[str]:
         """A comprehension or a loop."""

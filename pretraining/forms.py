@@ -16,13 +16,14 @@ from random import Random
 from typing import Any
 
 from pretraining.kinds import Kind
+from pretraining.phrasebook import Voice
 
 Constant = int | str
 SMALL = tuple(range(1, 21))
 FACTORS = tuple(range(3, 10))
 LETTERS = "abcdegilmnoprst"
-PLURAL = {"be": "are", "s": "", "do": "do", "have": "have"}
-SINGULAR = {"be": "is", "s": "s", "do": "does", "have": "has"}
+PLURAL = {"be": "are", "s": "", "do": "do", "have": "have", "ies": "y"}
+SINGULAR = {"be": "is", "s": "s", "do": "does", "have": "has", "ies": "ies"}
 SUFFIXES = ("!", "?", ".", "s", "ed", "-x", "_1", "ing")
 
 
@@ -72,15 +73,16 @@ class Atom:
             *map(repr, self.constants), x=bracketed(operand), inner=operand
         )
 
-    def clause(self, rng: Random, it: str = "it", *, plural: bool = True) -> str:
+    def clause(self, voice: Voice, it: str = "it", *, plural: bool = True) -> str:
         """What this piece does to ``it``, or what must hold of those (``plural``) or of it."""
-        template = rng.choice(self.form.says)
+        template = voice.phrase(self.form.name, self.form.says)
         verbs = PLURAL if plural else SINGULAR
         return template.format(*map(repr, self.constants), it=it, **verbs)
 
-    def participle(self, rng: Random) -> str:
+    def participle(self, voice: Voice) -> str:
         """This mapping as it follows "each": "multiplied by 3"."""
-        return rng.choice(self.form.participles).format(*map(repr, self.constants))
+        template = voice.phrase(f"{self.form.name} participle", self.form.participles)
+        return template.format(*map(repr, self.constants))
 
     def near_misses(self) -> list[Atom]:
         """The same form with one constant a little off."""

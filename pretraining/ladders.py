@@ -10,6 +10,7 @@ from typing import Any
 from pretraining.forms import CONDITIONS, MAPPINGS, Atom, draw
 from pretraining.kinds import Kind
 from pretraining.names import Scope
+from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
 
 _LABELS = (
@@ -64,15 +65,15 @@ class Ladder(Program):
                 return _result(result, value)
         return _result(self.otherwise, value)
 
-    def clauses(self, rng: Random, header: Header) -> list[str]:
+    def clauses(self, voice: Voice, header: Header) -> list[str]:
         """"~return 'low' if n is below 3", "'high' if …", "'none' otherwise"."""
         name = header.parameters[0]
         said = [
-            f"{_said(rng, value, name)} {rng.choice(('if', 'when'))} "
-            f"{name if place == 0 else 'it'} {condition.clause(rng, plural=False)}"
+            f"{_said(voice, value, name)} {voice.choice(('if', 'when'))} "
+            f"{name if place == 0 else 'it'} {condition.clause(voice, plural=False)}"
             for place, (condition, value) in enumerate(self.rungs)
         ]
-        return [f"~return {said[0]}", *said[1:], f"{_said(rng, self.otherwise, name)} otherwise"]
+        return [f"~return {said[0]}", *said[1:], f"{_said(voice, self.otherwise, name)} otherwise"]
 
     def body(self, rng: Random, header: Header, scope: Scope) -> list[str]:
         """Early returns, ``elif``, or a conditional expression."""
@@ -151,9 +152,9 @@ def _result(outcome: Outcome, value: Any) -> Any:
     return outcome.means(value) if isinstance(outcome, Atom) else outcome
 
 
-def _said(rng: Random, outcome: Outcome, name: str) -> str:
+def _said(voice: Voice, outcome: Outcome, name: str) -> str:
     if isinstance(outcome, Atom):
-        return f"{name} {outcome.participle(rng)}"
+        return f"{name} {outcome.participle(voice)}"
     return repr(outcome)
 
 

@@ -39,8 +39,8 @@ class Setting:
     r: int = 16
     alpha: int = 32
     targets: tuple[str, ...] = LINEAR
-    learning_rate: float = 2e-3
-    steps: int = 300
+    learning_rate: float = 3e-3
+    steps: int = 350
     batch: int = 8
 
     def __str__(self) -> str:
@@ -53,17 +53,18 @@ class Setting:
 
 SETTINGS = (
     Setting(),
-    Setting(steps=150),
-    Setting(steps=600),
+    Setting(steps=100),
+    Setting(steps=200),
+    Setting(steps=700),
     Setting(learning_rate=5e-4),
-    Setting(learning_rate=5e-3),
+    Setting(learning_rate=1e-2),
     Setting(r=4, alpha=8),
     Setting(r=32, alpha=64),
-    Setting(r=32, alpha=16),
     Setting(targets=ATTENTION),
-    Setting(targets=ATTENTION, r=32, alpha=64, learning_rate=5e-3),
-    Setting(batch=16),
+    Setting(targets=ATTENTION, r=32, alpha=64),
+    Setting(targets=ATTENTION, r=4, alpha=8),
     Setting(batch=4),
+    Setting(batch=16),
 )
 
 
@@ -213,7 +214,6 @@ def measure(options: argparse.Namespace, setting: Setting | None) -> dict[str, A
     return {
         "setting": str(setting) if setting else "base", "test loss": round(loss, 4),
         "tests passed": round(rate, 4), "seconds per step": round(seconds, 4),
-        "examples": texts[:4],
     }
 
 
@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("recipes/quickstart/model"))
     parser.add_argument("--data", type=Path, default=Path("recipes/quickstart/functions.jsonl"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--max-new-tokens", type=int, default=112)
+    parser.add_argument("--max-new-tokens", type=int, default=96)
     parser.add_argument("--only", type=int, nargs="*", help="places of the settings to measure")
     options = parser.parse_args()
     chosen = SETTINGS if options.only is None else [SETTINGS[place] for place in options.only]

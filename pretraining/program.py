@@ -13,6 +13,7 @@ from typing import Any
 
 from pretraining.kinds import Kind, sample
 from pretraining.names import Scope
+from pretraining.phrasebook import Voice
 
 PROBES = 24
 _VERB = re.compile(r"~((?:\w+-)?\w+)")
@@ -57,7 +58,7 @@ class Program(ABC):
         """The numeric constants, near which tests should probe."""
 
     @abstractmethod
-    def clauses(self, rng: Random, header: Header) -> list[str]:
+    def clauses(self, voice: Voice, header: Header) -> list[str]:
         """What the function does, in clauses to be joined; ``~`` marks verbs."""
 
     @abstractmethod

@@ -8,6 +8,7 @@ from typing import Any
 
 from pretraining.kinds import Kind
 from pretraining.names import Scope
+from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
 
 _TERMS = ("constant", "n", "multiple", "square", "none")
@@ -59,18 +60,18 @@ class Recurrence(Program):
         }
         return values[self.term]
 
-    def clauses(self, rng: Random, header: Header) -> list[str]:
+    def clauses(self, voice: Voice, header: Header) -> list[str]:
         """The first value and the rule in words."""
         n, f = header.parameters[0], header.function
         times = {1: "", 2: "twice ", 3: "three times "}[self.factor]
-        before = rng.choice((f"{f}({n} - 1)", f"its value at {n} - 1"))
+        before = voice.choice((f"{f}({n} - 1)", f"its value at {n} - 1"))
         added = {
             "constant": f" plus {self.constant}", "n": f" plus {n}",
             "multiple": f" plus {self.constant} times {n}", "square": f" plus the square of {n}",
             "none": "",
         }[self.term]
         modulo = f", modulo {self.modulus}" if self.modulus else ""
-        start = f"~return {self.first} {rng.choice(('if', 'when'))} {n} is 0"
+        start = f"~return {self.first} {voice.choice(('if', 'when'))} {n} is 0"
         return [start, f"{times}{before}{added}{modulo} otherwise"]
 
     def body(self, rng: Random, header: Header, scope: Scope) -> list[str]:

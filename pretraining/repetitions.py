@@ -9,6 +9,7 @@ from typing import Any
 from pretraining.forms import MAPPINGS, Atom
 from pretraining.kinds import Kind
 from pretraining.names import Scope
+from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
 
 _SHRINKING, _GROWING = ("subtract", "halve", "quotient"), ("add", "double", "multiply")
@@ -67,14 +68,14 @@ class Repetition(Program):
             self.goal
         ]
 
-    def clauses(self, rng: Random, header: Header) -> list[str]:
+    def clauses(self, voice: Voice, header: Header) -> list[str]:
         """"while n is above 3, ~subtract 2 from it", "~return the number of steps"."""
         n = header.parameters[0]
-        side = rng.choice(("above", "greater than") if self.above else ("below", "less than"))
-        result = f"~return {rng.choice(_GOALS[self.goal])}"
-        if rng.random() < 0.5:
-            return [f"{self.change.clause(rng, n)} as long as it is {side} {self.bound}", result]
-        return [f"~repeat while {n} is {side} {self.bound}: {self.change.clause(rng)}", result]
+        side = voice.choice(("above", "greater than") if self.above else ("below", "less than"))
+        result = f"~return {voice.phrase(self.goal + ' goal', _GOALS[self.goal])}"
+        if voice.random() < 0.5:
+            return [f"{self.change.clause(voice, n)} as long as it is {side} {self.bound}", result]
+        return [f"~repeat while {n} is {side} {self.bound}: {self.change.clause(voice)}", result]
 
     def body(self, rng: Random, header: Header, scope: Scope) -> list[str]:
         """A ``while`` loop or, for some goals, recursion."""

@@ -11,6 +11,7 @@ from pretraining.collectors import COLLECTOR_WEIGHTS, COLLECTORS, Collector
 from pretraining.forms import CONDITIONS, MAPPINGS, Atom, draw
 from pretraining.kinds import Kind
 from pretraining.names import VARIABLES, Scope
+from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
 from pretraining.sources import SOURCE_WEIGHTS, SOURCES, Source
 
@@ -27,14 +28,15 @@ class Filter:
         """The canonical text."""
         return f"{'keep' if self.keep else 'drop'} {self.condition.key}"
 
-    def clause(self, rng: Random) -> str:
+    def clause(self, voice: Voice) -> str:
         """"~keep those that are even"."""
         verbs = (
             ("~keep only those that", "~keep the ones that", "~select those that")
             if self.keep
             else ("~drop those that", "~leave out the ones that", "~skip those that")
         )
-        return f"{rng.choice(verbs)} {self.condition.clause(rng)}"
+        verb = voice.phrase("keep" if self.keep else "drop", verbs)
+        return f"{verb} {self.condition.clause(voice)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,16 +80,17 @@ class Stream(Program):
                 elements = [stage.means(x) for x in elements]
         return self.collector.means(elements, *self.constants)
 
-    def clauses(self, rng: Random, header: Header) -> list[str]:
+    def clauses(self, voice: Voice, header: Header) -> list[str]:
         """Either step by step or, where the order allows it, one noun phrase."""
-        source = rng.choice(self.source.says).format(*header.parameters)
-        if self._noun_phrase_fits() and rng.random() < 0.5:
-            return [self._noun_phrase(rng, source)]
-        result = rng.choice(self.collector.results).format(*map(repr, self.constants))
-        first = f"~{rng.choice(('take', 'go through', 'start with'))} {source}"
-        each = rng.choice(("each", "each one", "every one"))
+        source = voice.phrase(self.source.name, self.source.says).format(*header.parameters)
+        if self._noun_phrase_fits() and voice.random() < 0.5:
+            return [self._noun_phrase(voice, source)]
+        result = self._collector_words(voice, "result", self.collector.results)
+        first = f"~{voice.choice(('take', 'go through', 'start with'))} {source}"
+        each = voice.choice(("each", "each one", "every one"))
         stages = [
-            s.clause(rng) if isinstance(s, Filter) else s.clause(rng, each) for s in self.stages
+            s.clause(voice) if isinstance(s, Filter) else s.clause(voice, each)
+            for s in self.stages
         ]
         return [first, *stages, f"~return {result}"]
 
@@ -132,16 +135,20 @@ class Stream(Program):
         said = all(s.form.participles for s in self.stages if isinstance(s, Atom))
         return order == sorted(order) and said and self.collector.name[:3] != "by_"
 
-    def _noun_phrase(self, rng: Random, source: str) -> str:
-        noun = rng.choice(self.collector.nouns).format(*map(repr, self.constants))
+    def _noun_phrase(self, voice: Voice, source: str) -> str:
+        noun = self._collector_words(voice, "noun", self.collector.nouns)
         filters = [s for s in self.stages if isinstance(s, Filter)]
-        kept = [f"that {s.condition.clause(rng)}" for s in filters if s.keep]
-        dropped = [f"those that {s.condition.clause(rng)}" for s in filters if not s.keep]
+        kept = [f"that {s.condition.clause(voice)}" for s in filters if s.keep]
+        dropped = [f"those that {s.condition.clause(voice)}" for s in filters if not s.keep]
         exception = f"except {' and '.join(dropped)}" if dropped else ""
-        mappings = [s.participle(rng) for s in self.stages if isinstance(s, Atom)]
+        mappings = [s.participle(voice) for s in self.stages if isinstance(s, Atom)]
         each = f", each {' and then '.join(mappings)}" if mappings else ""
         words = (source, " and ".join(kept), exception)
         return f"~return {noun} {' '.join(filter(None, words))}{each}"
+
+    def _collector_words(self, voice: Voice, part: str, known: Sequence[str]) -> str:
+        template = voice.phrase(f"{self.collector.name} {part}", known)
+        return template.format(*map(repr, self.constants))
 
     def _variables(self, rng: Random, header: Header, scope: Scope) -> tuple[str, str, str]:
         """The loop's target, its iterable and the expression of an element."""

@@ -6,6 +6,7 @@ from random import Random
 
 from pretraining.checks import Checks, call_text
 from pretraining.grammar import draw_header, source_lines
+from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program, argument_sets, sentence
 
 _PROSE = (
@@ -31,7 +32,7 @@ def function_text(rng: Random, program: Program) -> str:
     """One function with its docstring, comment or sentence, and perhaps a use of it."""
     header, scope = draw_header(rng, program)
     lines = source_lines(rng, program, header, scope)
-    words = _words(rng, program, header)
+    words = _words(Voice(rng), program, header)
     match rng.choice(("docstring", "docstring", "comment", "prose", "prose", "inside", "after")):
         case "docstring":
             lines.insert(1, f'    """{_capital(rng.choice((words["plain"], words["third"])))}."""')
@@ -54,10 +55,12 @@ def document(rng: Random, programs: list[Program]) -> str:
     return gap.join(function_text(rng, program) for program in programs) + "\n"
 
 
-def instruction_row(rng: Random, program: Program, checks: Checks) -> dict[str, str]:
-    """An Alpaca row with unit tests: instruction, input, output, tests."""
+def instruction_row(
+    rng: Random, program: Program, checks: Checks, unseen: float
+) -> dict[str, str]:
+    """An Alpaca row with tests; a share ``unseen`` of its phrases is not in the pretraining text."""
     header, scope = draw_header(rng, program)
-    words = _words(rng, program, header)
+    words = _words(Voice(rng, unseen), program, header)
     call = min(checks.calls, key=lambda arguments: abs(len(repr(arguments)) - 14))
     given = rng.choice((
         "", "", f"Signature: {header.signature}",
@@ -71,8 +74,8 @@ def instruction_row(rng: Random, program: Program, checks: Checks) -> dict[str, 
     }
 
 
-def _words(rng: Random, program: Program, header: Header) -> dict[str, str]:
-    clauses = program.clauses(rng, header)
+def _words(voice: Voice, program: Program, header: Header) -> dict[str, str]:
+    clauses = program.clauses(voice, header)
     return {
         "f": header.function,
         "signature": header.signature,

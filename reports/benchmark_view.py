@@ -155,19 +155,18 @@ def _title(metrics: Sequence[str], evidence: Evidence) -> str:
     judged = [row for row in rows if row.effect]
     if not judged:
         return f"{_listed([row.label for row in rows])} of the adapter"
-    if len(rows) == 1:
-        return _one_title(rows[0])
-    counts = {
-        words: sum(row.effect == effect for row in judged)
-        for effect, words in (("better", "better"), ("worse", "worse"), ("unclear", "unclear"))
-    }
-    found = [(words, number) for words, number in counts.items() if number]
-    if len(found) == 1:
-        word = "not clearly different" if found[0][0] == "unclear" else found[0][0]
-        every = "both" if len(judged) == 2 else f"all {len(judged)}"  # noqa: PLR2004
-        return f"The adapter is {word} on {every} figures"
-    parts = [f"{words} on {number}" for words, number in found]
-    return f"Of {len(judged)} figures the adapter is {_listed(parts)}"
+    return _one_title(rows[0]) if len(rows) == 1 else _many_title([row.effect for row in judged])
+
+
+def _many_title(effects: Sequence[str]) -> str:
+    two = len(effects) == 2  # noqa: PLR2004 - two are both, or neither
+    if set(effects) == {"unclear"}:
+        return f"No clear change in {'either' if two else 'any'} of {len(effects)} figures"
+    if len(set(effects)) == 1:
+        return f"The adapter is {effects[0]} on {'both' if two else f'all {len(effects)}'} figures"
+    counts = [(effect, effects.count(effect)) for effect in ("better", "worse", "unclear")]
+    parts = [f"{effect} on {number}" for effect, number in counts if number]
+    return f"Of {len(effects)} figures the adapter is {_listed(parts)}"
 
 
 def _one_title(row: MetricRow) -> str:

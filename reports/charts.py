@@ -18,6 +18,7 @@ from reports.svg import (
     Plot,
     box,
     dots,
+    is_point,
     joined,
     legend,
     line,
@@ -52,13 +53,12 @@ def curves(lines: Sequence[Curve], *, key: str, title: str, x_name: str, y_name:
     The y axis starts at 0 unless that would flatten the lines.
     """
     points = [point for curve in lines for point in curve.points]
-    highest, lowest = max(y for _, y in points), min(y for _, y in points)
-    from_zero = lowest >= 0 and lowest < 0.4 * highest
     frame = plot(
         x=(0.0, max(x for x, _ in points) or 1.0),
-        y=round_range(0.0 if from_zero else lowest, highest),
+        y=_span([y for _, y in points]),
         width=WIDTH,
         height=HEIGHT,
+        whole_x=True,
     )
     body = [
         frame.frame(x_name, y_name),
@@ -72,6 +72,13 @@ def curves(lines: Sequence[Curve], *, key: str, title: str, x_name: str, y_name:
     return picture(
         key=key, title=title, description=ends, width=WIDTH, height=HEIGHT, body=joined(body)
     )
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    """The range of an axis: from 0, unless that would press what there is to see together."""
+    lowest, highest = min(values), max(values)
+    from_zero = 0.0 <= lowest < 0.4 * highest
+    return round_range(0.0 if from_zero else lowest, highest)
 
 
 def _curve(frame: Plot, curve: Curve) -> Markup:
@@ -92,8 +99,7 @@ def paired_scatter(
 
     Dots on the better side of the diagonal have the adapter's colour, the others the base's.
     """
-    values = [value for pair in pairs for value in pair]
-    span = round_range(min(0.0, *values), max(values))
+    span = _span([value for pair in pairs for value in pair])
     frame = plot(x=span, y=span, width=SQUARE, height=SQUARE)
     step = math.ceil(len(pairs) / MOST_DOTS)
     shown = pairs[::step]
@@ -135,7 +141,7 @@ class Bin:
 def bins_of(values: Sequence[float], most: int = 24) -> list[Bin]:
     """At most about ``most`` bins of a round width, with an edge at zero."""
     low, high = min(0.0, *values), max(0.0, *values)
-    step = round_step((high - low) / most) if high > low else 1.0
+    step = round_step((high - low) / most) if not is_point(low, high) else 1.0
     first, last = math.floor(low / step + 1e-9), max(1, math.ceil(high / step - 1e-9))
     counts = [0] * (last - first)
     for value in values:
@@ -152,9 +158,10 @@ def difference_histogram(
     """How many examples changed by how much; bars on the better side have the adapter's colour."""
     frame = plot(
         x=(bins[0].low, bins[-1].high),
-        y=round_range(0.0, max(b.count for b in bins), most=4),
+        y=_count_span([b.count for b in bins]),
         width=WIDTH,
         height=HEIGHT,
+        whole_y=True,
     )
     zero = frame.x.at(0.0)
     bars = [
@@ -177,6 +184,11 @@ def difference_histogram(
         height=HEIGHT,
         body=joined(body),
     )
+
+
+def _count_span(counts: Sequence[int]) -> tuple[float, float]:
+    """From 0 to a round number above the highest bar."""
+    return round_range(0.0, max(4, *counts), most=4)
 
 
 def _bar(frame: Plot, bar: Bin, class_: str) -> Markup:
@@ -208,9 +220,11 @@ def length_histogram(
     ]
     frame = plot(
         x=(bins[0].low, bins[-1].high),
-        y=round_range(0.0, max(1, *counts), most=4),
+        y=_count_span(counts),
         width=WIDTH,
         height=HEIGHT,
+        whole_x=True,
+        whole_y=True,
         left=54,
     )
     body = [frame.frame(x_name, "examples", y_most=4)]
@@ -254,7 +268,7 @@ def dumbbells(
 
     A shaded band runs from a gate's margin to the base's value.
     """
-    left = 12 + CHARACTER * max(len(row.label) for row in rows)
+    left = 18 + CHARACTER * max(len(row.label) for row in rows)
     height = 34 + _ROW * len(rows) + 40
     axis = Axis(low=span[0], high=span[1], start=left, end=WIDTH - 16)
     bottom = height - 40
@@ -383,7 +397,7 @@ def share_bar(shares: Sequence[Share], *, key: str, title: str) -> Markup:
 
 def bars(rows: Sequence[tuple[str, float, str]], *, key: str, title: str) -> Markup:
     """Horizontal bars from 0 as ``(label, value, value in words)``."""
-    left = 12 + CHARACTER * max(len(label) for label, _, _ in rows)
+    left = 18 + CHARACTER * max(len(label) for label, _, _ in rows)
     room = 10 + CHARACTER * max(len(words) for _, _, words in rows)
     height = 28.0 * len(rows) + 8
     axis = Axis(

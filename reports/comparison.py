@@ -100,7 +100,8 @@ def compare_runs(run_folders: Sequence[Path]) -> Comparison:
     runs = [read_run(folder) for folder in run_folders]
     labels = _labels(runs)
     baseline = runs[0]
-    reasons = [_incomparable(baseline, run) for run in runs]
+    pairs = _Pairs()
+    reasons = [None, *(_incomparable(baseline, run, pairs) for run in runs[1:])]
     compared = [run for run, reason in zip(runs, reasons, strict=True) if reason is None]
     return Comparison(
         runs=tuple(_compared_run(run, labels[run.name]) for run in compared),
@@ -110,7 +111,7 @@ def compare_runs(run_folders: Sequence[Path]) -> Comparison:
             if reason is not None
         ),
         recipe_differences=recipe_differences([run.lock.recipe for run in compared]),
-        metrics=_compared_metrics(compared),
+        metrics=_compared_metrics(compared, pairs),
     )
 
 
@@ -131,7 +132,7 @@ def _labels(runs: Sequence[StoredRun]) -> dict[str, str]:
     }
 
 
-def _incomparable(baseline: StoredRun, run: StoredRun) -> str | None:
+def _incomparable(baseline: StoredRun, run: StoredRun, pairs: _Pairs) -> str | None:
     """Why ``run`` may not be compared with the baseline; None where it may."""
     wanted, found = baseline.evidence.identity, run.evidence.identity
     for field in fields(Identity):
@@ -143,7 +144,7 @@ def _incomparable(baseline: StoredRun, run: StoredRun) -> str | None:
     if missing:
         return f"only one of the two measured {', '.join(sorted(missing))}"
     try:
-        paired_differences(baseline.results("adapter"), run.results("adapter"))
+        pairs.differences(baseline, run)
     except EvaluationError as error:
         return f"its examples cannot be paired with the baseline's: {error}"
     return None
@@ -204,35 +205,35 @@ def _value_text(value: object) -> str:
 
 
 class _Pairs:
-    """Paired differences of every metric between two of the runs, each pair computed once."""
+    """Paired differences of every metric between two runs' adapters, each pair computed once."""
 
-    def __init__(self, runs: Sequence[StoredRun]) -> None:
-        self._folders = [run.results("adapter") for run in runs]
-        self._found: dict[tuple[int, int], dict[str, PairedDifference]] = {}
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], dict[str, PairedDifference]] = {}
 
-    def difference(self, first: int, second: int, metric: str) -> PairedDifference:
-        """Second minus first."""
-        key = (first, second)
+    def differences(self, first: StoredRun, second: StoredRun) -> dict[str, PairedDifference]:
+        """Second minus first, by metric."""
+        key = (first.name, second.name)
         if key not in self._found:
-            found = paired_differences(self._folders[first], self._folders[second])
+            found = paired_differences(first.results("adapter"), second.results("adapter"))
             self._found[key] = {difference.metric: difference for difference in found}
-        return self._found[key][metric]
+        return self._found[key]
 
-    def separated(self, first: int, second: int, metric: str) -> bool:
-        """Whether the interval between the two excludes zero."""
-        found = self.difference(min(first, second), max(first, second), metric)
+    def separated(self, first: StoredRun, second: StoredRun, metric: str) -> bool:
+        """Whether the interval between the two excludes zero, in whichever direction."""
+        if (second.name, first.name) in self._found:
+            first, second = second, first
+        found = self.differences(first, second)[metric]
         return found.low > 0.0 or found.high < 0.0
 
 
-def _compared_metrics(runs: Sequence[StoredRun]) -> tuple[ComparedMetric, ...]:
-    pairs = _Pairs(runs)
+def _compared_metrics(runs: Sequence[StoredRun], pairs: _Pairs) -> tuple[ComparedMetric, ...]:
     metrics = [m.metric for m in runs[0].evidence.measurements if m.subject == "adapter"]
     return tuple(_compared_metric(runs, metric, pairs) for metric in metrics)
 
 
 def _compared_metric(runs: Sequence[StoredRun], metric: str, pairs: _Pairs) -> ComparedMetric:
     measured = [_measured(run, metric) for run in runs]
-    best = _best(measured, metric, pairs)
+    best = _best(runs, measured, pairs)
     return ComparedMetric(
         metric=metric,
         unit=measured[0].unit,
@@ -240,10 +241,10 @@ def _compared_metric(runs: Sequence[StoredRun], metric: str, pairs: _Pairs) -> C
         values=tuple(
             ComparedValue(
                 measurement=measurement,
-                difference=pairs.difference(0, place, metric) if place else None,
-                best=place == best,
+                difference=None if run is runs[0] else pairs.differences(runs[0], run)[metric],
+                best=run is best,
             )
-            for place, measurement in enumerate(measured)
+            for run, measurement in zip(runs, measured, strict=True)
         ),
     )
 
@@ -255,11 +256,14 @@ def _measured(run: StoredRun, metric: str) -> Measurement:
     return found
 
 
-def _best(measured: Sequence[Measurement], metric: str, pairs: _Pairs) -> int | None:
-    """The place of the run that is better than each other one beyond noise; None without one."""
-    if len(measured) == 1:
+def _best(
+    runs: Sequence[StoredRun], measured: Sequence[Measurement], pairs: _Pairs
+) -> StoredRun | None:
+    """The run that is better than each other one beyond noise; None where there is none."""
+    if len(runs) == 1:
         return None
     sign = 1.0 if measured[0].higher_is_better else -1.0
-    leader = max(range(len(measured)), key=lambda place: sign * measured[place].value)
-    others = (place for place in range(len(measured)) if place != leader)
+    place = max(range(len(runs)), key=lambda place: sign * measured[place].value)
+    leader, metric = runs[place], measured[place].metric
+    others = (run for run in runs if run is not leader)
     return leader if all(pairs.separated(leader, other, metric) for other in others) else None

@@ -92,9 +92,16 @@ def claim_words(gate: Gate, scale: Scale) -> str:
 
 
 def gate_as_written(gate: Gate) -> str:
-    """The gate in one line, as a recipe has it."""
-    number = f"at {plain(gate.at)}" if gate.at is not None else f"margin {plain(gate.margin)}"
-    return f"{gate.metric} {gate.claim} {number}, confidence {plain(gate.confidence)}"
+    """The gate in one line, as a recipe has it; what is left at its default is left out."""
+    default = Gate(metric=gate.metric, claim=gate.claim)
+    words = [gate.metric, gate.claim]
+    if gate.at is not None:
+        words.append(f"at {plain(gate.at)}")
+    if gate.margin != default.margin:
+        words.append(f"margin {plain(gate.margin)}")
+    if gate.confidence != default.confidence:
+        words.append(f"confidence {plain(gate.confidence)}")
+    return " ".join(words)
 
 
 def _subject_text(

@@ -77,7 +77,8 @@ def escaped(text: str) -> str:
 
 
 def _base_model(run: StoredRun) -> str:
-    return without_paths(run.lock.model.name)
+    """The Hub id or relative folder of the base model; of an absolute path the last part."""
+    return without_paths(run.lock.model.name).removeprefix("…/")
 
 
 def _front_matter(run: StoredRun, *, final: bool) -> str:

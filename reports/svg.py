@@ -102,12 +102,16 @@ def picture(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """A linear scale from values ``low``..``high`` to pixels ``start``..``end``."""
+    """A linear scale from values ``low``..``high`` to pixels ``start``..``end``.
+
+    ``whole`` axes count things: their ticks are whole numbers.
+    """
 
     low: float
     high: float
     start: float
     end: float
+    whole: bool = False
 
     def at(self, value: float) -> float:
         """The pixel of ``value``, kept inside the axis."""
@@ -116,16 +120,28 @@ class Axis:
 
     def ticks(self, most: int = 5) -> list[float]:
         """At most ``most`` + 1 round values inside the axis."""
-        step = round_step((self.high - self.low) / most)
+        step = self._step(most)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
         return [index * step for index in range(first, last + 1)]
 
     def labels(self, most: int = 5) -> list[tuple[float, str]]:
         """The ticks with their text, all with the decimals that the step needs."""
-        step = round_step((self.high - self.low) / most)
-        decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+        decimals = _decimals_of(self._step(most))
         return [(tick, fixed(tick, decimals)) for tick in self.ticks(most)]
+
+    def _step(self, most: int) -> float:
+        step = round_step((self.high - self.low) / most)
+        if not self.whole or step.is_integer():
+            return step
+        return 1.0 if step < 1.0 else 2.0 * step  # 2.5 becomes 5
+
+
+def _decimals_of(step: float) -> int:
+    """Decimals that write a round step in full: 2 for 0.05, 3 for 0.025."""
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    whole = step * 10.0**decimals
+    return decimals if abs(whole - round(whole)) < 1e-6 * whole else decimals + 1
 
 
 def round_step(step: float) -> float:
@@ -135,9 +151,14 @@ def round_step(step: float) -> float:
     return float(next(candidate for candidate in steps if candidate >= step * 0.999999))
 
 
+def is_point(low: float, high: float) -> bool:
+    """Whether a range is too narrow, in floating point, to be cut into steps."""
+    return high - low <= 1e-9 * max(1.0, abs(low), abs(high))
+
+
 def round_range(low: float, high: float, most: int = 5) -> tuple[float, float]:
     """``low``..``high`` widened to whole steps; a range without width gets one."""
-    if high <= low:
+    if is_point(low, high):
         pad = abs(low) * 0.05 or 0.5
         low, high = low - pad, high + pad
     step = round_step((high - low) / most)
@@ -173,14 +194,21 @@ class Plot:
 
 
 def plot(
-    *, x: tuple[float, float], y: tuple[float, float], width: float, height: float, left: float = 46
+    *,
+    x: tuple[float, float],
+    y: tuple[float, float],
+    width: float,
+    height: float,
+    left: float = 46,
+    whole_x: bool = False,
+    whole_y: bool = False,
 ) -> Plot:
     """A frame with room for the axis names above and below."""
     return Plot(
         width=width,
         height=height,
-        x=Axis(low=x[0], high=x[1], start=left, end=width - 12),
-        y=Axis(low=y[0], high=y[1], start=height - 40, end=26),
+        x=Axis(low=x[0], high=x[1], start=left, end=width - 12, whole=whole_x),
+        y=Axis(low=y[0], high=y[1], start=height - 40, end=26, whole=whole_y),
     )
 
 

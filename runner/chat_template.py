@@ -8,7 +8,7 @@ prompt, up to and including the token that stops it. No token is ever searched f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +18,7 @@ from runner.errors import DataError
 from runner.formats import Conversation
 from runner.recipe import Template
 from runner.row_template import TEMPLATE_ERRORS, RowError
-from runner.special_tokens import special_tokens
+from runner.special_tokens import any_of, special_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -103,7 +103,7 @@ def probe_chat_template(text: str, tokenizer: PreTrainedTokenizerBase) -> ChatTe
     prompt, whole = _render_probe(tokenizer, text)
     lead, tail = _around_answer(prompt, whole)
     special = special_tokens(tokenizer)
-    pattern = _any_of(special)
+    pattern = any_of(special)
     found = pattern.search(tail)
     if found is None:
         raise DataError(_no_stop_token(tail, list(special)))
@@ -216,6 +216,8 @@ def render_conversation(
     answers = []
     for index in _supervised_turns(conversation, loss_on):
         prompt = render_text(tokenizer, chat.text, conversation[:index], generation_prompt=True)
+        if not prompt:
+            raise RowError("the generation prompt is empty, so there is nothing to answer")
         if not text.startswith(prompt):
             raise RowError(
                 "the generation prompt is not how the training text begins: the chat template "
@@ -262,11 +264,6 @@ def _check_messages(chat: ChatTemplate, conversation: Conversation) -> None:
 
 
 # Probing a template
-
-
-def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
-    longest_first = sorted(tokens, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
 
 def _render_probe(tokenizer: PreTrainedTokenizerBase, template: str) -> tuple[str, str]:

@@ -14,6 +14,10 @@ import typer
 from runner.errors import EnvironmentFault, ExitCode, ProofboxError
 from runner.progress import print_error
 
+# What the machine refuses: full or read-only disks, missing rights, a limit on file sizes.
+OUTSIDE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EPERM,
+)  # fmt: skip
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -193,6 +197,8 @@ def guarded(command: Callable[[], object]) -> int:
     except OSError as error:
         return _os_error(error)
     except Exception as error:  # noqa: BLE001 - the last resort: a defect is shown whole
+        if "No space left on device" in str(error):  # safetensors' own words, no OSError
+            return _os_error(OSError(errno.ENOSPC, str(error)))
         return _defect(error)
     return int(result) if isinstance(result, int) else ExitCode.PASS
 
@@ -204,7 +210,7 @@ def _explain(message: str, code: ExitCode) -> int:
 
 
 def _os_error(error: OSError) -> int:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+    if error.errno in OUTSIDE:
         where = f"{error.filename}: " if error.filename else ""
         fault = EnvironmentFault(
             f"{where}{os.strerror(error.errno)}. Nothing half-written is left."

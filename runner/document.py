@@ -83,7 +83,6 @@ def parse_document(text: str, *, suffix: str, file: str) -> Document:
     """
     draft = Draft()
     try:
-        _refuse_empty(text)
         value = (read_json if suffix.lower() == ".json" else read_yaml)(text, draft)
         root = _root(value, draft)
     except DocumentSyntaxError as error:
@@ -133,15 +132,12 @@ def _decode(data: bytes) -> str:
         raise DocumentSyntaxError(place, message) from None
 
 
-def _refuse_empty(text: str) -> None:
-    if all(not line.strip() or line.lstrip().startswith("#") for line in text.splitlines()):
-        message = "the file is empty. A recipe starts with version: 1"
-        raise DocumentSyntaxError(Place(line=1, column=1), message)
-
-
 def _root(value: Plain, draft: Draft) -> dict[str, Plain]:
     if isinstance(value, dict):
         return value
+    if value is None:
+        message = "the file is empty. A recipe starts with version: 1"
+        raise DocumentSyntaxError(Place(line=1, column=1), message)
     what = "a list" if isinstance(value, list) else "a single value"
     message = f"a recipe is made of keys and their values, and this is {what}"
     raise DocumentSyntaxError(draft.values[()], message)

@@ -82,8 +82,7 @@ class Draft:
         Raises:
             DocumentSyntaxError: it is nested too deeply.
         """
-        if depth > MAX_DEPTH:
-            raise DocumentSyntaxError(place, f"this is nested more than {MAX_DEPTH} levels deep")
+        check_depth(depth, place)
         self.values[path] = place
 
     def text(self, path: KeyPath, value: str) -> str:
@@ -105,7 +104,7 @@ class Draft:
     def decimal(self, path: KeyPath, text: str) -> float:
         """Note a scalar that is a decimal number, written as ``text``."""
         self.texts[path] = text
-        value = float(text.replace(".inf", "inf").replace(".nan", "nan"))
+        value = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
         if not math.isfinite(value):
             self._spoil_number(path, text)
         return value
@@ -113,6 +112,16 @@ class Draft:
     def _spoil_number(self, path: KeyPath, text: str) -> None:
         shown = text if len(text) <= _MAX_DIGITS else f"{text[:_MAX_DIGITS]}…"
         self.spoil(path, self.values[path], f"{shown} is not a number that a recipe can hold")
+
+
+def check_depth(depth: int, place: Place) -> None:
+    """Refuse what is inside more than ``MAX_DEPTH`` blocks.
+
+    Raises:
+        DocumentSyntaxError: it is.
+    """
+    if depth > MAX_DEPTH:
+        raise DocumentSyntaxError(place, f"this is nested more than {MAX_DEPTH} levels deep")
 
 
 def show_path(path: KeyPath) -> str:

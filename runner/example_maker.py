@@ -112,12 +112,12 @@ class ExampleMaker:
     def notes(self) -> tuple[str, ...]:
         """What a reader of the run should know about its text, in sentences."""
         counted = (
-            (self.cut, "tokenized in pieces, cut where the generation prompt ends"),
-            (self.trimmed, "have an answer whose outer white space the chat template trims"),
-            (self.empty, "have an answer without any visible character"),
+            (self.cut, "whose text is tokenized in pieces, cut where the generation prompt ends"),
+            (self.trimmed, "with an answer whose outer white space the chat template trims"),
+            (self.empty, "with an answer that has no visible character"),
         )
         return (
-            *(f"{count:,} rows {what}" for count, what in counted if count),
+            *(f"rows {what}: {count:,}" for count, what in counted if count),
             *template_notes(self.chat, self.tokenizer),
         )
 

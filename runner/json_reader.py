@@ -31,7 +31,7 @@ _STRING_FAULTS = {
 
 
 def read_json(text: str, draft: Draft) -> Plain:
-    """The value that ``text`` holds; places and flaws go into ``draft``.
+    """The value that ``text`` holds; places and flaws go into ``draft``. Empty text is null.
 
     Raises:
         DocumentSyntaxError: it is not JSON.
@@ -50,6 +50,8 @@ class _JsonReader:
 
     def document(self) -> Plain:
         self._skip_space()
+        if self._peek() == "":
+            return None
         value = self._value((), 0)
         self._skip_space()
         if self._at < len(self._text):

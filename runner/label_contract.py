@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,29 +89,22 @@ def _prompt_is_prefix(batch: LabelledRows, contract: Contract) -> Broken:
 
 
 def _decodes_to_answer(batch: LabelledRows, contract: Contract) -> Broken:
-    """Each supervised stretch reads as an answer with its stop token; there are no others.
-
-    A tokenizer that normalizes its input (NFC, say) or puts a space after special tokens cannot
-    give the text back otherwise: texts that differ are compared as it would have them.
-    """
-    wanted = [text for texts in batch.supervised for text in texts]
-    wanted_row = np.repeat(np.arange(len(batch.rows)), [len(texts) for texts in batch.supervised])
-    starts = np.flatnonzero(_stretch_starts(batch))
-    found_row = np.searchsorted(batch.input_ids.offsets, starts, side="right") - 1
-    broken = np.bincount(wanted_row, minlength=len(batch.rows)) != np.bincount(
-        found_row, minlength=len(batch.rows)
-    )
-    if broken.any():
-        return broken
-    ends = np.flatnonzero(_stretch_ends(batch)) + 1
+    """Each supervised stretch reads as an answer with its stop token; there are no others."""
+    decoder = ContextDecoder(contract.tokenizer)
+    starts, ends = np.flatnonzero(_stretch_starts(batch)), np.flatnonzero(_stretch_ends(batch))
+    rows = np.searchsorted(batch.input_ids.offsets, starts, side="right") - 1
     values = batch.input_ids.values
-    ids = [values[a:b].tolist() for a, b in zip(starts, ends, strict=True)]
-    differs = _TextComparison(ContextDecoder(contract.tokenizer)).differ
-    texts = ContextDecoder(contract.tokenizer).texts(ids)
-    broken[found_row] = False
-    for row, found, text in zip(found_row, texts, wanted, strict=True):
-        broken[row] |= differs(found, text)
-    return broken
+    found: list[list[str]] = [[] for _ in batch.rows]
+    texts = decoder.texts([values[a : b + 1].tolist() for a, b in zip(starts, ends, strict=True)])
+    for row, text in zip(rows, texts, strict=True):
+        found[row].append(text)
+    return np.array(
+        [
+            len(read) != len(wanted) or any(map(decoder.differ, read, wanted))
+            for read, wanted in zip(found, batch.supervised, strict=True)
+        ],
+        dtype=np.bool_,
+    )
 
 
 def _nothing_else_supervised(batch: LabelledRows, contract: Contract) -> Broken:

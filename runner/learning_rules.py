@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import PurePath
 
@@ -70,8 +71,16 @@ def files_have_no_revision(recipe: RecipeView) -> Iterator[Finding]:
             yield Finding(path=("dataset", key), message=message, at_key=True)
 
 
+def folder_has_no_revision(recipe: RecipeView) -> Iterator[Finding]:
+    """A revision is named for a Hub model alone."""
+    base = recipe.value("model", "base")
+    if _is_local(base) and recipe.value("model", "revision") is not None:
+        message = "this has no effect: only Hub models have revisions. Remove it."
+        yield Finding(path=("model", "revision"), message=message, at_key=True)
+
+
 def _is_local(source: str) -> bool:
-    """Whether ``source`` can only be a file: the Hub has no such names."""
+    """Whether ``source`` can only be a path: the Hub has no such names."""
     return source.startswith((".", "/", "~")) or PurePath(source).suffix in _LOCAL_SUFFIXES
 
 
@@ -123,20 +132,26 @@ def _names_in_template(source: str) -> frozenset[str] | str:
     if "{" not in source:
         return frozenset()
     # Takes 30 ms to import, and most recipes have no template.
-    from jinja2 import TemplateSyntaxError, meta
+    from jinja2 import TemplateSyntaxError, nodes
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment()
     try:
+        # Parsed and not compiled: compiling computes constants, such as "a" * 9999999999.
         parsed = environment.parse(source)
-        environment.from_string(source)
+        names = frozenset(name.name for name in parsed.find_all(nodes.Name) if name.ctx == "load")
+        filters = [node.name for node in parsed.find_all(nodes.Filter)]
     except TemplateSyntaxError as error:
         problem = (error.message or "unknown problem").rstrip(".")
         problem = problem[0].lower() + problem[1:]
         return f"this is not Jinja (line {error.lineno} of the text): {problem}"
     except RecursionError:
         return "this is nested too deeply for Jinja"
-    return frozenset(meta.find_undeclared_variables(parsed))
+    unknown = next((name for name in filters if name not in environment.filters), None)
+    if unknown is not None:
+        near = did_you_mean(unknown, environment.filters)
+        return sentences(f"Jinja has no filter {unknown!r}", near)
+    return names
 
 
 def _alpaca_names(recipe: RecipeView, path: KeyPath, names: frozenset[str]) -> Iterator[Finding]:
@@ -242,7 +257,8 @@ def _about_expression(targets: str) -> str | None:
         what = "a text is a regular expression for a module's whole path, and this matches none"
         return sentences(what, f"Write a list of names: [{names}].")
     try:
-        re.compile(targets)
+        with warnings.catch_warnings(action="ignore"):  # "possible nested set" is no fault
+            re.compile(targets)
     except (re.error, RecursionError, OverflowError) as error:
         return f"this is not a regular expression: {error}"
     return None
@@ -293,6 +309,7 @@ LEARNING_RULES = (
     columns_fit_format,
     columns_differ,
     files_have_no_revision,
+    folder_has_no_revision,
     turns_belong_to_rows,
     system_template_is_jinja,
     user_template_is_jinja,

@@ -83,6 +83,8 @@ def _hub_model(name: str, revision: str | None) -> ModelSource:
         OfflineModeIsEnabled,
     )
 
+    # of whichever HTTP library this version of huggingface_hub stands on
+    http_error: type[Exception] = HfHubHTTPError.__bases__[0]
     try:
         info = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=10)
         commit = info.sha
@@ -91,7 +93,7 @@ def _hub_model(name: str, revision: str | None) -> ModelSource:
         raise EnvironmentFault(
             f"model.base: {name!r} is no folder and no Hub id: {error}"
         ) from None
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError, OSError) as error:
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError, http_error, OSError) as error:
         if isinstance(error, HfHubHTTPError) and error.response is not None:
             raise EnvironmentFault(
                 f"model.base: {name!r}: the Hub answered {error.response.status_code}. Is the name "

@@ -56,9 +56,14 @@ def _near(token: str, tokenizer: PreTrainedTokenizerBase, vocabulary: dict[str, 
 
 
 def _suggestion(tokenizer: PreTrainedTokenizerBase) -> str:
-    candidates = [name for name in special_tokens(tokenizer) if name != tokenizer.eos_token]
-    candidates.sort(key=lambda name: ("pad" not in name.lower(), "unk" not in name.lower(), name))
-    if not candidates:
-        return "This tokenizer has no special token to spare: add one to the base model first."
-    others = f" (others: {', '.join(candidates[1:4])})" if candidates[1:] else ""
-    return f"Write `pad_token: {candidates[0]!r}` under `model`{others}."
+    spare = [
+        name for kind in ("pad", "unk", "reserved") for name in special_tokens(tokenizer)
+        if kind in name.lower() and name != tokenizer.eos_token
+    ]  # fmt: skip
+    if not spare:
+        return (
+            "This tokenizer has no special token to spare (none named pad, unk or reserved). "
+            "Write `pad_token:` with a token of its vocabulary that no text uses."
+        )
+    others = f" (or {', '.join(spare[1:3])})" if spare[1:] else ""
+    return f"Write `pad_token: {spare[0]!r}` under `model`{others}."

@@ -57,7 +57,13 @@ def store_prepared(target: Path, build: Callable[[Path], PreparedData]) -> Prepa
 
     Where another process was quicker, its entry is used: both hold the same.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{target.parent}: the cache cannot be written ({error.strerror}). The environment "
+            "variable PROOFBOX_CACHE can name another folder."
+        ) from None
     with tempfile.TemporaryDirectory(
         prefix=f".{target.name}.", dir=target.parent, ignore_cleanup_errors=True
     ) as temporary:

@@ -39,13 +39,17 @@ SUPERVISED, UNSUPERVISED, SPECIAL = "bold green", "dim", "reverse"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewExample:
-    """A row as it is trained or evaluated on. ``faults`` tell why it is not, or what is wrong."""
+    """A row as it is trained or evaluated on.
+
+    ``faults`` tell what is wrong with it; ``remarks``, that it is dropped or cut for its length.
+    """
 
     row: int
     partition: Split
     tokens: tuple[ShownToken, ...]
     prompt_tokens: int
     faults: tuple[str, ...]
+    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +126,9 @@ def _example(
     maker.faults = RowFaults()
     made = maker.make([number], [row])
     faults = [*maker.faults.counts, *ContractCheck(contract).check(made.labelled)]
-    faults += [f"dropped: {tokens} tokens are too many" for _, tokens in made.too_long]
-    faults += [f"truncated from {tokens} tokens" for _, tokens in made.truncated]
+    limit = maker.template.max_length
+    remarks = [f"left out: {tokens} tokens, more than {limit}" for _, tokens in made.too_long]
+    remarks += [f"cut from {tokens} tokens" for _, tokens in made.truncated]
     there = len(made.labelled.rows) > 0
     return PreviewExample(
         row=number,
@@ -131,6 +136,7 @@ def _example(
         tokens=shown_tokens(maker.tokenizer, made.labelled, 0) if there else (),
         prompt_tokens=len(made.labelled.prompt_ids.values),
         faults=tuple(faults),
+        remarks=tuple(remarks),
     )
 
 
@@ -163,6 +169,7 @@ def _heading(example: PreviewExample) -> Text:
 
 def _body(example: PreviewExample, preview: Preview, colour: bool, ascii_only: bool) -> list[Text]:
     parts = [Text(f"! {inert(fault)}", style="bold red") for fault in example.faults]
+    parts += [Text(f"! {remark}", style="yellow") for remark in example.remarks]
     if example.tokens:
         parts.append(_coloured(example, preview) if colour else _bracketed(example, ascii_only))
     return parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,8 +57,9 @@ def find_recipe(name_or_path: str | Path) -> Path:
     """
     given = str(name_or_path)
     path = Path(given)
-    if path.is_file():
-        return path
+    with suppress(OSError):  # a name that is too long for any file
+        if path.is_file():
+            return path
     shipped = shipped_recipes()
     if given in shipped:
         return shipped[given]

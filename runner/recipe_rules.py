@@ -136,7 +136,8 @@ def plugin_metrics() -> frozenset[str]:
 def measured_figures(recipe: RecipeView) -> list[str]:
     """Full names of all that the recipe measures, as gates name them.
 
-    A plug-in's metric yields a figure of its own name.
+    A plug-in's metric is named as ``<task>.<metric>``: which figures it yields is known only when
+    it runs.
 
     Raises:
         Unclear: the evaluation is itself wrong.
@@ -166,13 +167,22 @@ def gate_is_measured(recipe: RecipeView, index: int) -> Iterator[Finding]:
     """A gate's metric is one that the recipe measures."""
     metric = recipe.value("gates", index, "metric")
     measured = measured_figures(recipe)
-    if metric not in measured:
+    if metric not in measured and metric.rpartition(".")[0] not in _tasks_of_plugins(recipe):
         message = sentences(
             f"{metric!r} is not measured by this recipe",
             _meant_figure(metric, measured),
             f"It measures {', '.join(measured) or 'nothing'}.",
         )
         yield Finding(path=("gates", index, "metric"), message=message)
+
+
+def _tasks_of_plugins(recipe: RecipeView) -> set[str]:
+    """Names of the tasks that a plug-in's metric scores."""
+    return {
+        recipe.value(*TASKS, index, "name")
+        for index in range(recipe.count(*TASKS))
+        if not set(recipe.value(*TASKS, index, "metrics")) <= METRICS.keys()
+    }
 
 
 def _meant_figure(metric: str, measured: list[str]) -> str:

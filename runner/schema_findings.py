@@ -22,6 +22,8 @@ from runner.value_text import show_allowed, show_constant, show_value
 
 # Of several errors about one value the first of these is told: the others follow from it.
 _PRECEDENCE = ("enum", "const", "anyOf", "type")
+# Longer text is not repeated in a hint.
+_LONGEST = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +168,7 @@ def _not_allowed(found: str, value: Plain, schema: Schema) -> str:
 def _block_hint(value: Plain, schema: Schema) -> str:
     """For a value where a block belongs: the one key of the block that it may be meant for."""
     required: list[str] = schema.get("required", [])
-    if len(required) != 1 or not isinstance(value, str):
+    if len(required) != 1 or not isinstance(value, str) or len(value) > _LONGEST:
         return ""
     return f"Did you mean {{{required[0]}: {value}}}?"
 
@@ -200,7 +202,9 @@ def _misformed(found: str, value: Plain, schema: Schema) -> str:
 
 def _repeated(error: _Error) -> Finding:
     items = cast(list[Plain], error.instance)
-    at = next(i for i, item in enumerate(items) if item in items[:i])
+    written = [repr(item) for item in items]
+    first = {text: at for at, text in reversed(list(enumerate(written)))}
+    at = next((at for at, text in enumerate(written) if first[text] < at), len(items) - 1)
     return Finding(path=(*error.path, at), message=f"{show_value(items[at])} is listed twice")
 
 

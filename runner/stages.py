@@ -28,6 +28,11 @@ from runner.subject_evaluation import evaluation_inputs, is_sealed_for, seal_eva
 from runner.training import TrainedAdapter, read_training, train_adapter
 from runner.versions import MEASURING, code_digest
 
+# Disk that a run needs: records and report; and for each parameter of the adapter four checkpoints
+# (one more than are kept) of its float32 value and Adam's two moments.
+RUN_BYTES = 50_000_000
+CHECKPOINTS_BYTES = 4 * 12
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -63,17 +68,23 @@ def timed(folder: RunFolder, stage: str) -> Iterator[None]:
 
 
 def start(plan: Plan, *, restart: bool, progress: Progress) -> None:
-    """Make the run folder ready and say what will happen."""
-    check_writable(plan.folder.path, needed_bytes=50_000_000)
+    """Refuse what cannot succeed, make the run folder ready, and say what will happen."""
+    from runner.lora import check_targets, count_adapter_parameters
+    from runner.model import model_skeleton, quiet_libraries
+
+    quiet_libraries()
+    skeleton = model_skeleton(plan.recipe, plan.model)
+    check_targets(skeleton, plan.recipe.lora.target_modules)
+    parameters = count_adapter_parameters(skeleton, plan.recipe.lora)
+    check_writable(plan.folder.path, needed_bytes=RUN_BYTES + CHECKPOINTS_BYTES * parameters)
     if restart:
         plan.folder.clear()
     progress.log = plan.folder.path / "run.log"
     write_lock(plan)
-    recipe = plan.recipe
-    progress.announce(f"{recipe.name}, run {plan.run_id}: {plan.folder.path}")
+    progress.announce(f"{plan.recipe.name}, run {plan.run_id}: {plan.folder.path}")
     progress.announce(
         f"  {plan.model.architecture}, {plan.model.parameters / 1e6:,.1f} M parameters, on "
-        f"{plan.device} with {plan.threads} threads"
+        f"{plan.device} with {plan.threads} threads; adapter of {parameters:,} parameters"
     )
 
 
@@ -191,7 +202,7 @@ def save_tokenizer(loaded: LoadedModel, data: PreparedData, target: Path) -> Non
     """Save the tokenizer as it was trained with, padding on the left as generation needs it."""
     tokenizer = copy.deepcopy(loaded.tokenizer)
     tokenizer.chat_template = data.chat_template
-    tokenizer.padding_side = "left"
+    tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"
     tokenizer.save_pretrained(str(target))
 
 

@@ -7,6 +7,7 @@ cut there: a model that answers has been given the prompt's tokens, and goes on 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ import numpy as np
 from runner.chat_template import Answer, RenderedConversation
 from runner.labelled_rows import LabelledRows, labels_from_spans, ragged
 from runner.prepared_data import ShownToken
+from runner.special_tokens import any_of, special_tokens
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
@@ -60,8 +62,7 @@ class ContextDecoder:
 
     @cached_property
     def prefix(self) -> str:
-        """What the tokenizer puts before every text, and after every special token: a space, or
-        nothing."""
+        """What the tokenizer puts before a text and after special tokens: a space, or nothing."""
         ids = encode(self.tokenizer, ["a"])["input_ids"][0]
         return self.texts([ids])[0].removesuffix("a")
 
@@ -69,6 +70,26 @@ class ContextDecoder:
         """The text of each row of ids, special tokens included."""
         anchor, length = self._anchor
         return [text[length:] for text in self._decode([[anchor, *ids] for ids in rows])]
+
+    def differ(self, found: str, wanted: str) -> bool:
+        """Whether decoded text is another than ``wanted``, as far as the tokenizer can keep it.
+
+        One that normalizes its input (NFC, say) or puts a space after special tokens cannot give
+        a text back otherwise, so the two are compared as it would have them.
+        """
+        if found == wanted:
+            return False
+        if self.prefix:
+            added = re.compile(f"(^|{self._special.pattern}){re.escape(self.prefix)}")
+            found, wanted = added.sub(r"\1", found), added.sub(r"\1", wanted)
+        normalizer = self.tokenizer.backend_tokenizer.normalizer
+        if normalizer is not None:
+            found, wanted = normalizer.normalize_str(found), normalizer.normalize_str(wanted)
+        return found != wanted
+
+    @cached_property
+    def _special(self) -> re.Pattern[str]:
+        return any_of(special_tokens(self.tokenizer))
 
     def _decode(self, rows: list[list[int]]) -> list[str]:
         backend = self.tokenizer.backend_tokenizer

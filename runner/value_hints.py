@@ -15,6 +15,8 @@ _THOUSANDS = re.compile(r"\d{1,3}([_,]\d{3})+")
 _FLAGS = dict.fromkeys(("yes", "on", "y", "true"), True)
 _FLAGS |= dict.fromkeys(("no", "off", "n", "false"), False)
 _UNITS = {"%": 0.01, "k": 1000, "m": 1_000_000}
+# Longer text is not repeated in a hint.
+_LONGEST = 60
 _NOTHING = ("none", "nil", "null", "~", "")
 
 
@@ -27,7 +29,7 @@ def hint(value: Plain, schema: Schema) -> str:
     if isinstance(value, bool | int | float) and "string" in types and not _constants(schema):
         return "Put it in quotes."
     if isinstance(value, list) and len(value) == 1 and "string" in types:
-        return f"Write it without the brackets: {show_constant(value[0])}."
+        return "Write it without the brackets."
     if value is None and "object" in types:
         return "Add keys under it, or remove it."
     return ""
@@ -47,7 +49,7 @@ def _null(text: str, schema: Schema, types: set[str]) -> str:
 
 def _boolean(text: str, schema: Schema, types: set[str]) -> str:
     flag = _FLAGS.get(text.lower())
-    wanted = "boolean" in types or True in _constants(schema)
+    wanted = "boolean" in types or any(constant is True for constant in _constants(schema))
     return f"Did you mean {show_constant(flag)}?" if wanted and flag is not None else ""
 
 
@@ -60,7 +62,7 @@ def _number(text: str, schema: Schema, types: set[str]) -> str:
     if re.fullmatch(r"\d+,\d+", text):
         return f"Did you mean {text.replace(',', '.')}?"
     match = _NUMBER.match(text)
-    if match is None:
+    if match is None or len(text) > _LONGEST:
         return ""
     factor = _UNITS.get(text[match.end() :].strip().lower())
     meant = match.group() if factor is None else f"{float(match.group()) * factor:.12g}"
@@ -74,7 +76,7 @@ def _near_name(text: str, schema: Schema, types: set[str]) -> str:
 
 def _list(text: str, schema: Schema, types: set[str]) -> str:
     del schema
-    return f"Write it as a list: [{text}]." if "array" in types else ""
+    return f"Write it as a list: [{text}]." if "array" in types and len(text) < _LONGEST else ""
 
 
 def hint_for_range(value: Plain, schema: Schema) -> str:

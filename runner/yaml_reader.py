@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from runner.draft import DocumentSyntaxError, Draft, KeyPath, Place, Plain
+from runner.draft import DocumentSyntaxError, Draft, KeyPath, Place, Plain, check_depth
 from runner.yaml_faults import BRACES, explain
 
 # YAML allows none of these unescaped, save the last four, at which YAML 1.1 breaks lines and 1.2
@@ -106,7 +106,8 @@ class _YamlReader:
     def _spoil_key(self, path: KeyPath, event: yaml.Event) -> None:
         """A key that is no text, which is often Jinja without quotes."""
         place, around = _place(event), self._draft.values[path]
-        if (place.line, place.column) == (around.line, around.column + 1):
+        opens = isinstance(event, yaml.MappingStartEvent) and place.line == around.line
+        if opens and place.column == around.column + 1:
             self._draft.spoil(path, around, BRACES)
             return
         message = "a key must be plain text. A text that starts with '{', '[' or '*' must be in "
@@ -137,6 +138,7 @@ class _YamlReader:
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth == 0:
                 return
+            check_depth(depth, _place(event))
             event = next(self._events)
 
 

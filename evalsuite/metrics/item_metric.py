@@ -26,6 +26,8 @@ class ItemMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no ty
     figures: ClassVar[Mapping[str, Figure]]
     # Columns of the examples that are needed beyond predictions and references.
     columns: ClassVar[tuple[str, ...]] = ()
+    # How answers are executed, where a metric does that; part of the evidence.
+    code_execution: ClassVar[str | None] = None
 
     @property
     @abstractmethod

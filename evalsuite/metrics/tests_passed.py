@@ -21,6 +21,7 @@ class TestsPassed(ItemMetric):
     description = "Share of answers whose code passes the unit tests of its example."
     figures: ClassVar[Mapping[str, Figure]] = {"tests_passed": GENERATION["tests_passed"]}
     columns = ("tests",)
+    code_execution = BACKEND
 
     @property
     def signature(self) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ def evaluate_subject_command(
     from runner.model import load_model, quiet_libraries
     from runner.preparation import prepare_data
 
+    die_with_parent()
     quiet_libraries()
     plan = make_plan(recipe, runs=runs, device=device)
     if plan.run_id != run_id:
@@ -63,6 +67,17 @@ def evaluate_subject_command(
             on_progress=lambda what, done, total: advance(done, total, what),
         )
     return ExitCode.PASS
+
+
+def die_with_parent() -> None:
+    """End this process when the run that started it is killed, so that nobody works unasked.
+
+    Only Linux can do this; elsewhere the orphan finishes and its result is simply not taken.
+    """
+    if sys.platform != "linux":
+        return
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def _judged_adapter(plan: Plan, loaded: LoadedModel, data: PreparedData) -> Any:  # noqa: ANN401

@@ -13,6 +13,8 @@ from runner.document import Document, read_document
 from runner.errors import ExitCode, Fault, RecipeError
 from runner.recipe_file import recipe_faults, shipped_recipes
 
+# What a recipe has and no JSON Schema: a recipe that names the wrong `$schema` is checked as one.
+_RECIPE_KEYS = {"version", "dataset", "model", "training"}
 Format = Literal["text", "json", "github"]
 
 
@@ -33,7 +35,8 @@ Checked = tuple[list[Fault], str]
 
 def check_file(path: Path) -> Checked:
     """The faults of a file, and the line that tells of a file without any."""
-    shipped = {} if path.exists() else shipped_recipes()
+    # A recipe's file has a suffix, so a bare word can only be the name of a shipped one.
+    shipped = {} if path.suffix else shipped_recipes()
     try:
         document = read_document(shipped.get(str(path), path))
     except RecipeError as error:
@@ -45,7 +48,8 @@ def check_file(path: Path) -> Checked:
 
 def _is_schema(document: Document) -> bool:
     declared = document.value.get("$schema")
-    return isinstance(declared, str) and "//json-schema.org/" in declared
+    is_recipe = not _RECIPE_KEYS.isdisjoint(document.value)
+    return isinstance(declared, str) and "//json-schema.org/" in declared and not is_recipe
 
 
 def _schema_faults(document: Document) -> list[Fault]:

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def test_headings_do_not_skip_a_level(page: Page) -> None:
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels[:6], levels[1:6], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
 def test_banner_says_verdict_reason_run_and_how_to_verify(page: Page) -> None:
@@ -165,9 +166,7 @@ def test_banner_says_verdict_reason_run_and_how_to_verify(page: Page) -> None:
         ((), "INCONCLUSIVE"),
     ],
 )
-def test_banner_word(
-    make_run: MakeRun, tmp_path: Path, gates: tuple[Gate, ...], word: str
-) -> None:
+def test_banner_word(make_run: MakeRun, tmp_path: Path, gates: tuple[Gate, ...], word: str) -> None:
     html = report_of(make_run(gates=gates), tmp_path)
     assert re.search(rf"<h1>.*<span>{word}</span></h1>", html, re.DOTALL)
 
@@ -188,7 +187,7 @@ def test_gate_tells_claim_line_and_numbers(page: Page) -> None:
     assert "Loss better than the base by more than 0.05" in page.text
     assert "Tests passed above 50%" in page.text
     assert "ROUGE-L less than 0.02 worse than the base" in page.text
-    assert f"{TASK}.tests_passed floor at 0.5, confidence 0.95" in page.text
+    assert f"{TASK}.tests_passed floor at 0.5" in page.text
 
 
 def test_losses_are_those_of_the_evidence(run_folder: Path, page: Page) -> None:
@@ -244,6 +243,14 @@ def test_same_records_give_the_same_bytes_anywhere(run_folder: Path, tmp_path: P
     timings = json.loads((elsewhere / "timings.json").read_text())
     (elsewhere / "timings.json").write_text(json.dumps(timings | {"report": 99.0}))
     assert report_of(elsewhere, tmp_path / "other") == first
+
+
+def test_report_may_be_read_by_others(run_folder: Path, tmp_path: Path) -> None:
+    report_of(run_folder, tmp_path)
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert (tmp_path / "report.html").stat().st_mode == plain.stat().st_mode
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["plain", "report.html"]
 
 
 def test_names_no_machine_and_no_person(run_folder: Path, html: str) -> None:

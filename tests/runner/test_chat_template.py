@@ -22,7 +22,7 @@ from runner.row_template import RowError
 from runner.tokenization import label, shown_tokens, supervise_all, tokenize, truncate
 
 TURN = [{"role": "user", "content": "Question?"}, {"role": "assistant", "content": "Answer."}]
-KINDS = ("bytes", "trimmed", "nfc", "sentencepiece")
+KINDS = ("bytes", "trimmed", "nfc", "sentencepiece", "metaspace")
 HERE = Path()
 
 
@@ -36,9 +36,7 @@ def label_of(
     if loss_on == "all":
         tokenized = [supervise_all(tokenizer, t) for t in tokenized]
     batch = label([0], tokenized)
-    contract = Contract(
-        chat=chat, loss_on=loss_on, tokenizer=tokenizer, vocabulary=len(tokenizer)
-    )
+    contract = Contract(chat=chat, loss_on=loss_on, tokenizer=tokenizer, vocabulary=len(tokenizer))
     check_rows([batch], contract)
     return batch
 
@@ -139,7 +137,7 @@ def test_the_answer_and_its_stop_token_are_supervised_and_nothing_else(
     tokenizer = make_tokenizer(name, kind)
     chat = probe_chat_template(tokenizer.chat_template, tokenizer)
     batch = label_of(tokenizer, TURN)
-    assert batch.supervised == (chat.lead + "Answer." + chat.ending,)
+    assert batch.supervised == ((chat.lead + "Answer." + chat.ending,),)
     assert batch.answers == ("Answer.",)
     stop = chat.stop_token_id
     assert batch.labels[batch.mask][-1] == stop
@@ -169,7 +167,7 @@ def np_last(mask: object) -> int:
         "a\r\nb\tc\x00d",
     ],
 )
-@pytest.mark.parametrize("kind", ["bytes", "trimmed", "sentencepiece"])
+@pytest.mark.parametrize("kind", ["bytes", "trimmed", "sentencepiece", "metaspace"])
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_markers_and_white_space_in_the_answer_are_the_answers_own(
     name: str, kind: str, answer: str
@@ -179,7 +177,7 @@ def test_markers_and_white_space_in_the_answer_are_the_answers_own(
     chat = probe_chat_template(tokenizer.chat_template, tokenizer)
     batch = label_of(tokenizer, [TURN[0], {"role": "assistant", "content": answer}])
     assert batch.answers[0].strip() == answer.strip()
-    assert batch.supervised[0] == chat.lead + batch.answers[0] + chat.ending
+    assert batch.supervised[0] == (chat.lead + batch.answers[0] + chat.ending,)
 
 
 TEXT = st.text(
@@ -200,7 +198,7 @@ def test_decoded_supervised_text_is_the_answer_for_any_text(
     chat = probe_chat_template(tokenizer.chat_template, tokenizer)
     assume(not chat.special_pattern.search(question + "\0" + answer))
     # Sentencepiece's own marker for a space reads as a space: such text cannot be given back.
-    assume(kind != "sentencepiece" or "▁" not in question + answer)
+    assume(kind not in ("sentencepiece", "metaspace") or "▁" not in question + answer)
     conversation = [
         {"role": "user", "content": question},
         {"role": "assistant", "content": answer},
@@ -211,12 +209,16 @@ def test_decoded_supervised_text_is_the_answer_for_any_text(
     decoded = supervised_text(tokenizer, batch)
     wanted = chat.lead + kept + chat.ending
     if kind == "nfc":
-        decoded, wanted = (tokenizer.backend_tokenizer.normalizer.normalize_str(t) for t in (decoded, wanted))
+        decoded, wanted = (
+            tokenizer.backend_tokenizer.normalizer.normalize_str(t) for t in (decoded, wanted)
+        )
     assert decoded.lstrip(" ") == wanted.lstrip(" ")
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from(["chatml", "llama3"]), st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=4))
+@given(
+    st.sampled_from(["chatml", "llama3"]), st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=4)
+)
 def test_every_answer_of_a_long_conversation_is_supervised(
     name: str, turns: list[tuple[str, str]]
 ) -> None:
@@ -230,26 +232,43 @@ def test_every_answer_of_a_long_conversation_is_supervised(
     ]
     batch = label_of(tokenizer, conversation, "assistant_turns")
     shown = [a if name == "chatml" else a.strip() for _, a in turns]
-    assert batch.supervised[0] == "".join(answer + chat.stop_token for answer in shown)
+    assert batch.supervised[0] == tuple(answer + chat.stop_token for answer in shown)
     last = label_of(tokenizer, conversation)
-    assert last.supervised[0] == shown[-1] + chat.stop_token
-    assert (last.input_ids.values == batch.input_ids.values).all() or batch.input_ids.lengths[0] > 0
+    assert last.supervised[0] == (shown[-1] + chat.stop_token,)
 
 
 def test_loss_on_all_supervises_everything_but_the_first_token() -> None:
     tokenizer = make_tokenizer("mistral")
     batch = label_of(tokenizer, TURN, "all")
-    assert batch.supervised == ("[INST] Question? [/INST] Answer.</s>",)
+    assert batch.supervised == (("[INST] Question? [/INST] Answer.</s>",),)
     assert batch.labels[0] == -100
     assert (batch.labels[1:] == batch.input_ids.values[1:]).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("loss_on", ["completion", "assistant_turns", "all"])
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_kind_of_tokenizer_keeps_the_contract(name: str, loss_on: LossOn, kind: str) -> None:
+    label_of(make_tokenizer(name, kind), TURN * 3, loss_on)
+
+
+def test_an_empty_prompt_is_an_error() -> None:
+    template = (
+        "{% for m in messages %}{{ m['content'] }}"
+        "{% if m['role'] != 'user' %}</s>{% endif %}{% endfor %}"
+    )
+    tokenizer = make_tokenizer(template)
+    label_of(tokenizer, TURN)
+    with pytest.raises(RowError, match="the generation prompt is empty"):
+        label_of(tokenizer, [{"role": "user", "content": ""}, TURN[1]])
+
+
 def test_a_token_that_reaches_over_the_prompts_end_is_cut() -> None:
-    """Two line feeds are one token of this tokenizer; a prompt that ends in one comes alone."""
+    """Line feeds of the prompt and of the answer are one token here, and must not be."""
     tokenizer = make_tokenizer("chatml")
     assert len(tokenizer.encode("\n\n", add_special_tokens=False)) == 1
     chat = probe_chat_template(tokenizer.chat_template, tokenizer)
-    conversation = [TURN[0], {"role": "assistant", "content": "\nAnswer."}]
+    conversation = [TURN[0], {"role": "assistant", "content": "\n\n\nAnswer."}]
     rendered = render_conversation(tokenizer, chat, conversation, loss_on="completion")
     (tokenized,) = tokenize(tokenizer, [rendered])
     assert tokenized.cut
@@ -260,12 +279,26 @@ def test_a_token_that_reaches_over_the_prompts_end_is_cut() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_text_that_falls_apart_by_itself_is_tokenized_whole(kind: str) -> None:
-    for name in TEMPLATES:
+    for name in ("mistral", "chatml", "llama2", "plain"):
         tokenizer = make_tokenizer(name, kind)
         chat = probe_chat_template(tokenizer.chat_template, tokenizer)
         rendered = render_conversation(tokenizer, chat, TURN, loss_on="completion")
         (tokenized,) = tokenize(tokenizer, [rendered])
         assert tokenized.input_ids == tokenizer.encode(rendered.text, add_special_tokens=False)
+
+
+def test_a_prompt_that_is_tokenized_otherwise_alone_is_kept_as_it_is_when_answering() -> None:
+    """GPT-2's pattern splits two line feeds before a letter, and not at a prompt's end."""
+    tokenizer = make_tokenizer("llama3")
+    chat = probe_chat_template(tokenizer.chat_template, tokenizer)
+    rendered = render_conversation(tokenizer, chat, TURN, loss_on="completion")
+    (tokenized,) = tokenize(tokenizer, [rendered])
+    whole = tokenizer.encode(rendered.text, add_special_tokens=False)
+    alone = tokenizer.encode(rendered.prompt, add_special_tokens=False)
+    assert whole[: len(alone)] != alone
+    assert tokenized.cut
+    assert tokenized.input_ids[: len(alone)] == alone
+    assert tokenized.input_ids[len(alone) :] == whole[len(alone) + 1 :]
 
 
 def test_a_special_token_inside_the_data_is_an_error() -> None:
@@ -284,7 +317,9 @@ def test_a_template_that_changes_the_answer_is_an_error() -> None:
         label_of(tokenizer, [TURN[0], {"role": "assistant", "content": "a secret b"}])
 
 
-def test_a_template_that_renders_earlier_turns_differently_is_an_error_only_where_it_matters() -> None:
+def test_a_template_that_renders_earlier_turns_differently_is_an_error_only_where_it_matters() -> (
+    None
+):
     template = (
         "{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + "
         "('!' if loop.index0 >= messages | length - 2 else '') + ' [/INST]' }}{% else %}"
@@ -361,7 +396,11 @@ def test_shown_tokens_join_to_the_text(kind: str) -> None:
     batch = label_of(tokenizer, conversation)
     shown = shown_tokens(tokenizer, batch, 0)
     assert len(shown) == batch.input_ids.lengths[0]
-    text = "<|im_start|>user\nQuestion?<|im_end|>\n<|im_start|>assistant\nnaïve 🙂 日本語<|im_end|>\n"
-    assert "".join(token.text for token in shown).lstrip(" ") == text
+    text = (
+        "<|im_start|>user\nQuestion?<|im_end|>\n<|im_start|>assistant\nnaïve 🙂 日本語<|im_end|>\n"
+    )
+    if kind == "sentencepiece":  # puts a space after special tokens
+        text = text.replace("|>u", "|> u").replace("|>a", "|> a").replace("|>\n", "|> \n")
+    assert "".join(token.text for token in shown) == text
     supervised = "".join(token.text for token in shown if token.supervised)
     assert supervised == "naïve 🙂 日本語<|im_end|>"

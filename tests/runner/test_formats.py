@@ -74,7 +74,11 @@ def test_row_text_is_never_read_as_a_template() -> None:
         ("user", "{{ instruction", r"template\.user: not a Jinja template.*line 1"),
         ("user", "{% for x in y %}", r"template\.user: not a Jinja template"),
         ("assistant", "An answer.", r"never renders the answer: it does not name `output`"),
-        ("assistant", "{% if false %}{{ output }}{% endif %}no", r"never renders the answer: .*'no'"),
+        (
+            "assistant",
+            "{% if false %}{{ output }}{% endif %}no",
+            r"never renders the answer: .*'no'",
+        ),
         ("user", "{{ instruction }} {{ output }}", r"template\.user names `output`: it would show"),
         ("system", "{{ output }}", r"template\.system names `output`"),
     ],
@@ -96,7 +100,6 @@ def test_input_without_a_column_is_refused() -> None:
         "{{ instruction / 2 }}",
         "{{ 1 // (input | length) }}",
         "{{ ''.__class__.__mro__ }}",
-        "{{ instruction | tojson(indent='x') }}",
     ],
 )
 def test_a_template_that_raises_is_named(template: str) -> None:
@@ -147,7 +150,10 @@ def test_row_templates_are_of_no_use_to_messages() -> None:
             "a system message that is not the first",
         ),
         (
-            [{"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [1]}],
+            [
+                {"role": "user", "content": "x"},
+                {"role": "assistant", "content": "", "tool_calls": [1]},
+            ],
             "'tool_calls', which this version does not read",
         ),
     ],

@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 from functools import cache
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import PreTrainedTokenizerFast
 
 from runner.recipe import Recipe
@@ -14,7 +22,7 @@ CORPUS = [
     "def add(a, b):\n    return a + b\n",
     "Write a function that adds two numbers. [INST] and [/INST] mark a turn.\n\n",
     "The answer is 42, and the sum of 3 and 4 is 7. user assistant system Question: Answer:",
-    "naïve café – Ελληνικά – русский – 日本語 – العربية 🙂",
+    "naïve café, Ελληνικά, русский, 日本語, العربية 🙂",
 ]
 SPECIAL = ["<unk>", "<s>", "</s>", "<pad>"]
 EXTRA = ["<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
@@ -73,9 +81,7 @@ def _byte_level(trim_offsets: bool) -> Tokenizer:
 def _sentencepiece() -> Tokenizer:
     """Byte fallback and a space put before every text, as Llama 2's and Mistral's tokenizers do."""
     trained = Tokenizer(models.BPE())
-    normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
+    normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     trained.normalizer = normalizer
     trained.train_from_iterator(
         CORPUS * 3, trainers.BpeTrainer(vocab_size=350, show_progress=False)
@@ -106,10 +112,14 @@ def make_tokenizer(template: str | None, kind: str = "bytes") -> PreTrainedToken
         "trimmed": lambda: _byte_level(trim_offsets=True),
         "nfc": lambda: _byte_level(trim_offsets=False),
         "sentencepiece": _sentencepiece,
+        "metaspace": _sentencepiece,
     }[kind]()
     copy = Tokenizer.from_str(backend.to_str())
     if kind == "nfc":
         copy.normalizer = normalizers.NFC()
+    if kind == "metaspace":  # puts a space before a text, but not after special tokens
+        copy.normalizer = normalizers.Sequence([])
+        copy.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     if kind == "trimmed":
         copy.post_processor = processors.ByteLevel(trim_offsets=True)
     tokenizer = PreTrainedTokenizerFast(
@@ -138,5 +148,3 @@ def make_recipe(source: str | list[str] = "rows.jsonl", **blocks: object) -> Rec
             **blocks,
         }
     )
-
-

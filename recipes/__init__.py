@@ -1,0 +1,1 @@
+"""Recipes, their JSON Schema, and the embedded quickstart: data, and no logic."""
