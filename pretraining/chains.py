@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
 
 from pretraining.forms import MAPPINGS, Atom, Form, draw
-from pretraining.kinds import Kind
+from pretraining.kinds import Kind, Value
 from pretraining.names import Scope
 from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
@@ -28,7 +27,7 @@ class Step:
         """The canonical text."""
         return f"{self.atom.form.name}(p)" if self.of_parameter else self.atom.key
 
-    def filled(self, value: Any) -> Atom:
+    def filled(self, value: Value) -> Atom:
         """The mapping with ``value`` for its constant if that is the parameter's."""
         return Atom(self.atom.form, (value,)) if self.of_parameter else self.atom
 
@@ -74,7 +73,7 @@ class Chain(Program):
     def _second(self) -> bool:
         return any(step.of_parameter for step in self.steps)
 
-    def means(self, *arguments: Any) -> Any:
+    def means(self, *arguments: Value) -> Value:
         """The reference result."""
         value = arguments[0]
         for step in self.steps:

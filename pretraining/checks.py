@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from pretraining.program import Program, argument_sets, outcome
 
@@ -17,8 +16,8 @@ _LONGEST_LITERAL = 120
 class Checks:
     """The chosen calls, their results, and how many near misses they do not tell apart."""
 
-    calls: tuple[tuple[Any, ...], ...]
-    results: tuple[Any, ...]
+    calls: tuple[tuple[Value, ...], ...]
+    results: tuple[Value, ...]
     survivors: int
 
     def source(self, function: str) -> str:
@@ -29,7 +28,7 @@ class Checks:
         )
 
 
-def call_text(function: str, arguments: Sequence[Any]) -> str:
+def call_text(function: str, arguments: Sequence[Value]) -> str:
     """``total([1, 2], 3)``."""
     return f"{function}({', '.join(map(repr, arguments))})"
 
@@ -63,4 +62,3 @@ def choose_checks(program: Program, rng: Random) -> Checks:
         results=tuple(program.means(*candidates[i]) for i in chosen),
         survivors=sum(not places & set(chosen) for places in caught),
     )
-

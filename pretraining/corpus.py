@@ -14,7 +14,7 @@ DOCUMENTS_PER_SHARD = 1000
 
 
 def documents(shard: int, held_out: frozenset[str]) -> Iterator[str]:
-    """The documents of one shard: one to four functions each, none that behaves as a held-out one."""
+    """The documents of one shard: one to four functions each, none behaving as a held-out one."""
     rng = Random(f"{SEED} shard {shard}")
     for _ in range(DOCUMENTS_PER_SHARD):
         programs = []

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
 
 from pretraining.forms import CONDITIONS, MAPPINGS, Atom, draw
-from pretraining.kinds import Kind
+from pretraining.kinds import Kind, Value
 from pretraining.names import Scope
 from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
@@ -54,7 +53,7 @@ class Entries(Program):
         atoms = [atom for atom in (self.on_value, self.change_value) if atom]
         return tuple(c for atom in atoms for c in atom.constants if isinstance(c, int))
 
-    def means(self, *arguments: Any) -> Any:
+    def means(self, *arguments: Value) -> Value:
         """The reference result."""
         pairs = [
             (
@@ -112,18 +111,24 @@ class Entries(Program):
         new_value = self.change_value.code(rng, v) if self.change_value else v
         loop = f"for {k}, {v} in {header.parameters[0]}.items()"
         if self.goal != "keys" and rng.random() < 0.4:
-            return self._loop(rng, scope, loop, tests, new_key, new_value)
+            own = "total" if self.goal == "total" else "new"
+            accumulator = scope.pick(rng, ("result", "out", own))
+            return self._loop(accumulator, loop, tests, (new_key, new_value))
         source = loop + (f" if {' and '.join(tests)}" if tests else "")
         template = {
-            "table": "{{{k}: {v} {s}}}", "swapped": "{{{v}: {k} {s}}}", "keys": "sorted({k} {s})",
-            "values": "[{v} {s}]", "total": "sum({v} {s})", "pairs": "[({k}, {v}) {s}]",
+            "table": "{{{k}: {v} {s}}}",
+            "swapped": "{{{v}: {k} {s}}}",
+            "keys": "sorted({k} {s})",
+            "values": "[{v} {s}]",
+            "total": "sum({v} {s})",
+            "pairs": "[({k}, {v}) {s}]",
         }[self.goal]
         return ["return " + template.format(k=new_key, v=new_value, s=source)]
 
     def _loop(
-        self, rng: Random, scope: Scope, loop: str, tests: list[str], key: str, value: str
+        self, accumulator: str, loop: str, tests: list[str], entry: tuple[str, str]
     ) -> list[str]:
-        accumulator = scope.pick(rng, ("result", "out", "total" if self.goal == "total" else "new"))
+        key, value = entry
         start, update = {
             "table": ("{}", f"{accumulator}[{key}] = {value}"),
             "swapped": ("{}", f"{accumulator}[{value}] = {key}"),

@@ -35,7 +35,9 @@ def draw_header(rng: Random, program: Program) -> tuple[Header, Scope]:
     """A name for the function and its parameters, and the scope that holds them."""
     function = function_name(rng, program.hints)
     scope = Scope([function])
-    return Header(function=function, parameters=parameter_names(rng, program.parameters, scope)), scope
+    return Header(
+        function=function, parameters=parameter_names(rng, program.parameters, scope)
+    ), scope
 
 
 def source_lines(rng: Random, program: Program, header: Header, scope: Scope) -> list[str]:

@@ -5,25 +5,70 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
 
 from pretraining.forms import CONDITIONS, MAPPINGS, Atom, draw
-from pretraining.kinds import Kind
+from pretraining.kinds import Kind, Value
 from pretraining.names import Scope
 from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
 
-_LABELS = (
-    "low high small large red green blue yes no fizz buzz odd good bad hot cold near far left right"
-).split()
+_LABELS = [
+    "low",
+    "high",
+    "small",
+    "large",
+    "red",
+    "green",
+    "blue",
+    "yes",
+    "no",
+    "fizz",
+    "buzz",
+    "odd",
+    "good",
+    "bad",
+    "hot",
+    "cold",
+    "near",
+    "far",
+    "left",
+    "right",
+]
 # conditions that read well of one value alone
-_NAMES = (
-    "greater less at_least at_most between even odd divisible indivisible negative ends_in longer "
-    "shorter starts ends contains"
-).split()
-_MAPPED = (
-    "add subtract multiply double square negate from upper lower reverse first last append remove"
-).split()
+_NAMES = [
+    "greater",
+    "less",
+    "at_least",
+    "at_most",
+    "between",
+    "even",
+    "odd",
+    "divisible",
+    "indivisible",
+    "negative",
+    "ends_in",
+    "longer",
+    "shorter",
+    "starts",
+    "ends",
+    "contains",
+]
+_MAPPED = [
+    "add",
+    "subtract",
+    "multiply",
+    "double",
+    "square",
+    "negate",
+    "from",
+    "upper",
+    "lower",
+    "reverse",
+    "first",
+    "last",
+    "append",
+    "remove",
+]
 
 Outcome = Atom | int | str
 
@@ -57,7 +102,7 @@ class Ladder(Program):
         """The constants of the conditions."""
         return tuple(c for atom, _ in self.rungs for c in atom.constants if isinstance(c, int))
 
-    def means(self, *arguments: Any) -> Any:
+    def means(self, *arguments: Value) -> Value:
         """The reference result."""
         value = arguments[0]
         for condition, result in self.rungs:
@@ -66,7 +111,7 @@ class Ladder(Program):
         return _result(self.otherwise, value)
 
     def clauses(self, voice: Voice, header: Header) -> list[str]:
-        """"~return 'low' if n is below 3", "'high' if …", "'none' otherwise"."""
+        """ "~return 'low' if n is below 3", "'high' if …", "'none' otherwise"."""
         name = header.parameters[0]
         said = [
             f"{_said(voice, value, name)} {voice.choice(('if', 'when'))} "
@@ -148,7 +193,7 @@ def _key(outcome: Outcome) -> str:
     return outcome.key if isinstance(outcome, Atom) else repr(outcome)
 
 
-def _result(outcome: Outcome, value: Any) -> Any:
+def _result(outcome: Outcome, value: Value) -> Value:
     return outcome.means(value) if isinstance(outcome, Atom) else outcome
 
 

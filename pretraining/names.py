@@ -20,18 +20,72 @@ VARIABLES: dict[Kind, tuple[str, ...]] = {
     Kind.WORD: ("w", "word", "s", "name", "item", "t"),
     Kind.CHARACTER: ("c", "ch", "letter", "char"),
 }
-_VERBS = (
-    "get find compute make pick build collect solve process scan handle check take fetch derive "
-    "transform convert evaluate prepare produce extract"
-).split()
-_QUALITIES = (
-    "final best new special clean short total main simple next wanted inner fixed good marked "
-    "plain mixed strict"
-).split()
-_NOUNS = (
-    "values result items score data answer list numbers words parts output entries report figure "
-    "text code line total rank step key"
-).split()
+_VERBS = [
+    "get",
+    "find",
+    "compute",
+    "make",
+    "pick",
+    "build",
+    "collect",
+    "solve",
+    "process",
+    "scan",
+    "handle",
+    "check",
+    "take",
+    "fetch",
+    "derive",
+    "transform",
+    "convert",
+    "evaluate",
+    "prepare",
+    "produce",
+    "extract",
+]
+_QUALITIES = [
+    "final",
+    "best",
+    "new",
+    "special",
+    "clean",
+    "short",
+    "total",
+    "main",
+    "simple",
+    "next",
+    "wanted",
+    "inner",
+    "fixed",
+    "good",
+    "marked",
+    "plain",
+    "mixed",
+    "strict",
+]
+_NOUNS = [
+    "values",
+    "result",
+    "items",
+    "score",
+    "data",
+    "answer",
+    "list",
+    "numbers",
+    "words",
+    "parts",
+    "output",
+    "entries",
+    "report",
+    "figure",
+    "text",
+    "code",
+    "line",
+    "total",
+    "rank",
+    "step",
+    "key",
+]
 
 
 class Scope:

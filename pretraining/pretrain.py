@@ -39,7 +39,9 @@ FIRST_SHARD = 1_000  # the first shards trained the tokenizer
 SEED = 20
 
 
-def model_config(tokenizer: PreTrainedTokenizerFast, layers: int, intermediate: int) -> MistralConfig:
+def model_config(
+    tokenizer: PreTrainedTokenizerFast, layers: int, intermediate: int
+) -> MistralConfig:
     """A Mistral of about 3.7 million parameters (7.4 MB in bfloat16)."""
     return MistralConfig(
         vocab_size=len(tokenizer),
@@ -165,9 +167,7 @@ def main() -> None:
     model.to(device)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}", flush=True)
     source = batches(ShardTokens(options.tokenizer, held_out()), options.batch, options.workers)
-    losses = pretrain(
-        model, source, steps=options.steps, peak=options.learning_rate, device=device
-    )
+    losses = pretrain(model, source, steps=options.steps, peak=options.learning_rate, device=device)
     save(model, tokenizer, options.out)
     if options.losses:
         options.losses.write_text(json.dumps(losses), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Fine-tunes the base with several LoRA settings and counts the tests passed: what the README reports.
+"""Fine-tunes the base with several LoRA settings and counts the tests passed.
 
-    python -m pretraining.probe --model recipes/quickstart/model --data recipes/quickstart/functions.jsonl
+    python -m pretraining.probe --only 0 1
 
 Plain torch and peft, without proofbox, to see whether grammar, size and steps leave room between
 recipes before a recipe is written. The split is the recipe's: by position, 80/10/10.
@@ -73,12 +73,14 @@ def read_rows(data: Path, tokenizer: PreTrainedTokenizerFast) -> list[Row]:
     rows = []
     for line in data.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        said = row["instruction"] + ("\n" + row["input"] if row["input"] else "")
+        said = row["instruction"] + ("\n\n" + row["input"] if row["input"] else "")
         turns = [{"role": "user", "content": said}, {"role": "assistant", "content": row["output"]}]
         prompt, whole = (
             tokenizer(text, add_special_tokens=False)["input_ids"]
             for text in (
-                tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True),
+                tokenizer.apply_chat_template(
+                    turns[:1], tokenize=False, add_generation_prompt=True
+                ),
                 tokenizer.apply_chat_template(turns, tokenize=False),
             )
         )
@@ -109,8 +111,9 @@ def fine_tune(model: torch.nn.Module, rows: list[Row], setting: Setting, pad: in
     warm = max(1, setting.steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min(1.0, (step + 1) / warm)
-        * 0.5 * (1 + math.cos(math.pi * step / setting.steps)),
+        lambda step: (
+            min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / setting.steps))
+        ),
     )
     rng, order = Random(1), []
     model.train()
@@ -174,7 +177,7 @@ def passes(case: tuple[str, str]) -> bool:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             exec(compile(f"{answer.strip()}\n{tests}", "answer", "exec"), {})
-    except BaseException:  # whatever generated code raises means that it did not pass
+    except BaseException:  # noqa: BLE001 - whatever generated code raises, it did not pass
         return False
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
@@ -203,17 +206,25 @@ def measure(options: argparse.Namespace, setting: Setting | None) -> dict[str, A
     model.to(options.device)
     seconds = 0.0
     if setting:
-        model = get_peft_model(model, LoraConfig(
-            r=setting.r, lora_alpha=setting.alpha, lora_dropout=0.0,
-            target_modules=list(setting.targets), task_type="CAUSAL_LM",
-        ))
+        model = get_peft_model(
+            model,
+            LoraConfig(
+                r=setting.r,
+                lora_alpha=setting.alpha,
+                lora_dropout=0.0,
+                target_modules=list(setting.targets),
+                task_type="CAUSAL_LM",
+            ),
+        )
         seconds = fine_tune(model, train, setting, tokenizer.pad_token_id)
     loss = held_out_loss(model, test, tokenizer.pad_token_id)
     texts = answers(model, tokenizer, test, options.max_new_tokens)
     rate = pass_rate(texts, test)
     return {
-        "setting": str(setting) if setting else "base", "test loss": round(loss, 4),
-        "tests passed": round(rate, 4), "seconds per step": round(seconds, 4),
+        "setting": str(setting) if setting else "base",
+        "test loss": round(loss, 4),
+        "tests passed": round(rate, 4),
+        "seconds per step": round(seconds, 4),
     }
 
 

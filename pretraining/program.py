@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
-from typing import Any
 
-from pretraining.kinds import Kind, sample
+from pretraining.kinds import Kind, Value, sample
 from pretraining.names import Scope
 from pretraining.phrasebook import Voice
 
@@ -66,7 +65,7 @@ class Program(ABC):
         """The lines of one of the ways to write it, without the function's indentation."""
 
     @abstractmethod
-    def means(self, *arguments: Any) -> Any:
+    def means(self, *arguments: Value) -> Value:
         """The reference result."""
 
     @abstractmethod
@@ -74,7 +73,7 @@ class Program(ABC):
         """Specifications that a careless reader could take for this one."""
 
 
-def outcome(program: Program, arguments: Sequence[Any]) -> str:
+def outcome(program: Program, arguments: Sequence[Value]) -> str:
     """The representation of the result, or of the kind of error that evaluation raised."""
     try:
         return repr(program.means(*arguments))
@@ -82,7 +81,7 @@ def outcome(program: Program, arguments: Sequence[Any]) -> str:
         return type(error).__name__
 
 
-def argument_sets(program: Program, rng: Random, count: int) -> list[tuple[Any, ...]]:
+def argument_sets(program: Program, rng: Random, count: int) -> list[tuple[Value, ...]]:
     """``count`` samples of the function's arguments."""
     return [
         tuple(sample(kind, rng, program.numbers) for kind in program.parameters)
@@ -97,17 +96,14 @@ def behaviour(program: Program) -> str:
 
 
 @lru_cache(maxsize=64)
-def _probes(kinds: tuple[Kind, ...]) -> list[tuple[Any, ...]]:
+def _probes(kinds: tuple[Kind, ...]) -> list[tuple[Value, ...]]:
     rng = Random(f"probes for {','.join(kinds)}")
     return [tuple(sample(kind, rng, (5, 10, 15)) for kind in kinds) for _ in range(PROBES)]
 
 
 def sentence(clauses: Sequence[str], *, third_person: bool = False) -> str:
     """Clauses joined as in a list, each verb in the infinitive or the third person."""
-    if len(clauses) > 1:
-        joined = ", ".join(clauses[:-1]) + " and " + clauses[-1]
-    else:
-        joined = clauses[0]
+    joined = " and ".join(filter(None, (", ".join(clauses[:-1]), clauses[-1])))
     return _VERB.sub(lambda match: _third(match[1]) if third_person else match[1], joined)
 
 

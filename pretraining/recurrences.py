@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
 
-from pretraining.kinds import Kind
+from pretraining.kinds import Kind, Value
 from pretraining.names import Scope
 from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
@@ -16,7 +15,7 @@ _TERMS = ("constant", "n", "multiple", "square", "none")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recurrence(Program):
-    """f(0) = ``first``; f(n) = ``factor`` · f(n − 1) + term(n), all modulo ``modulus`` if not 0."""
+    """f(0) = ``first``; f(n) = ``factor`` · f(n - 1) + term(n), all modulo ``modulus`` if not 0."""
 
     first: int
     factor: int
@@ -45,7 +44,7 @@ class Recurrence(Program):
         """Small indices tell rules apart best."""
         return (1, 2, 3, 4, 5)
 
-    def means(self, *arguments: Any) -> int:
+    def means(self, *arguments: Value) -> int:
         """The reference result, computed upwards."""
         value = self.first
         for n in range(1, arguments[0] + 1):
@@ -55,7 +54,10 @@ class Recurrence(Program):
 
     def _addend(self, n: int) -> int:
         values = {
-            "constant": self.constant, "n": n, "multiple": self.constant * n, "square": n * n,
+            "constant": self.constant,
+            "n": n,
+            "multiple": self.constant * n,
+            "square": n * n,
             "none": 0,
         }
         return values[self.term]
@@ -66,8 +68,10 @@ class Recurrence(Program):
         times = {1: "", 2: "twice ", 3: "three times "}[self.factor]
         before = voice.choice((f"{f}({n} - 1)", f"its value at {n} - 1"))
         added = {
-            "constant": f" plus {self.constant}", "n": f" plus {n}",
-            "multiple": f" plus {self.constant} times {n}", "square": f" plus the square of {n}",
+            "constant": f" plus {self.constant}",
+            "n": f" plus {n}",
+            "multiple": f" plus {self.constant} times {n}",
+            "square": f" plus the square of {n}",
             "none": "",
         }[self.term]
         modulo = f", modulo {self.modulus}" if self.modulus else ""
@@ -97,8 +101,11 @@ class Recurrence(Program):
         scaled = {True: f"{self.factor} * {before}", False: f"{before} * {self.factor}"}[forward]
         scaled = before if self.factor == 1 else scaled
         added = {
-            "constant": f" + {self.constant}", "n": f" + {n}",
-            "multiple": f" + {self.constant} * {n}", "square": f" + {n} ** 2", "none": "",
+            "constant": f" + {self.constant}",
+            "n": f" + {n}",
+            "multiple": f" + {self.constant} * {n}",
+            "square": f" + {n} ** 2",
+            "none": "",
         }[self.term]
         if not self.modulus:
             return scaled + added

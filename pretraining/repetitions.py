@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
 
 from pretraining.forms import MAPPINGS, Atom
-from pretraining.kinds import Kind
+from pretraining.kinds import Kind, Value
 from pretraining.names import Scope
 from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
@@ -24,7 +23,7 @@ _LIMIT = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repetition(Program):
-    """``change`` is applied while the number is above (or below) ``bound``; ``goal`` is returned."""
+    """``change`` is applied while the number is above (below) ``bound``; ``goal`` is returned."""
 
     change: Atom
     above: bool
@@ -52,7 +51,7 @@ class Repetition(Program):
         """The bound and the constants of the change."""
         return (self.bound, *(c for c in self.change.constants if isinstance(c, int)))
 
-    def means(self, *arguments: Any) -> Any:
+    def means(self, *arguments: Value) -> Value:
         """The reference result.
 
         Raises:
@@ -69,7 +68,7 @@ class Repetition(Program):
         ]
 
     def clauses(self, voice: Voice, header: Header) -> list[str]:
-        """"while n is above 3, ~subtract 2 from it", "~return the number of steps"."""
+        """ "while n is above 3, ~subtract 2 from it", "~return the number of steps"."""
         n = header.parameters[0]
         side = voice.choice(("above", "greater than") if self.above else ("below", "less than"))
         result = f"~return {voice.phrase(self.goal + ' goal', _GOALS[self.goal])}"
@@ -83,12 +82,13 @@ class Repetition(Program):
         sign = ">" if self.above else "<"
         changed = self.change.code(rng, n)
         if self.goal != "last" and rng.random() < 0.3:
-            empty, kept = {
-                "steps": ("0", "1"), "visited": ("[]", f"[{n}]"), "sum": ("0", n)
-            }[self.goal]
+            empty, kept = {"steps": ("0", "1"), "visited": ("[]", f"[{n}]"), "sum": ("0", n)}[
+                self.goal
+            ]
             stop = "<=" if self.above else ">="
             return [
-                f"if {n} {stop} {self.bound}:", f"    return {empty}",
+                f"if {n} {stop} {self.bound}:",
+                f"    return {empty}",
                 f"return {kept} + {f}({changed})",
             ]
         if self.goal == "last":
@@ -100,8 +100,11 @@ class Repetition(Program):
         }[self.goal]
         a = scope.pick(rng, names)
         return [
-            f"{a} = {start}", f"while {n} {sign} {self.bound}:",
-            f"    {update.format(a=a, n=n)}", f"    {n} = {changed}", f"return {a}",
+            f"{a} = {start}",
+            f"while {n} {sign} {self.bound}:",
+            f"    {update.format(a=a, n=n)}",
+            f"    {n} = {changed}",
+            f"return {a}",
         ]
 
     def near_misses(self) -> list[Program]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
 
 from pretraining.collectors import COLLECTOR_WEIGHTS, COLLECTORS, Collector
 from pretraining.forms import CONDITIONS, MAPPINGS, Atom, draw
-from pretraining.kinds import Kind
+from pretraining.kinds import Kind, Value
 from pretraining.names import VARIABLES, Scope
 from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
@@ -29,7 +28,7 @@ class Filter:
         return f"{'keep' if self.keep else 'drop'} {self.condition.key}"
 
     def clause(self, voice: Voice) -> str:
-        """"~keep those that are even"."""
+        """ "~keep those that are even"."""
         verbs = (
             ("~keep only those that", "~keep the ones that", "~select those that")
             if self.keep
@@ -46,7 +45,7 @@ class Stream(Program):
     source: Source
     stages: tuple[Filter | Atom, ...]
     collector: Collector
-    constants: tuple[Any, ...] = ()
+    constants: tuple[Value, ...] = ()
 
     @property
     def key(self) -> str:
@@ -70,7 +69,7 @@ class Stream(Program):
         atoms = [s.condition if isinstance(s, Filter) else s for s in self.stages]
         return tuple(c for atom in atoms for c in atom.constants if isinstance(c, int))
 
-    def means(self, *arguments: Any) -> Any:
+    def means(self, *arguments: Value) -> Value:
         """The reference result, stage by stage."""
         elements = list(self.source.means(*arguments))
         for stage in self.stages:
@@ -89,8 +88,7 @@ class Stream(Program):
         first = f"~{voice.choice(('take', 'go through', 'start with'))} {source}"
         each = voice.choice(("each", "each one", "every one"))
         stages = [
-            s.clause(voice) if isinstance(s, Filter) else s.clause(voice, each)
-            for s in self.stages
+            s.clause(voice) if isinstance(s, Filter) else s.clause(voice, each) for s in self.stages
         ]
         return [first, *stages, f"~return {result}"]
 
@@ -264,9 +262,7 @@ def draw_stream(rng: Random) -> Stream:
     ]
     collector = rng.choices([c for c, _ in fitting], weights=[w for _, w in fitting])[0]
     constants = (rng.choice(collector.constants),) if collector.constants else ()
-    return Stream(
-        source=source, stages=tuple(stages), collector=collector, constants=constants
-    )
+    return Stream(source=source, stages=tuple(stages), collector=collector, constants=constants)
 
 
 def _if(conditions: Sequence[str]) -> str:
@@ -278,7 +274,7 @@ def _operand(expression: str) -> str:
 
 
 def _update(
-    collector: Collector, accumulator: str, element: str, constants: Sequence[Any]
+    collector: Collector, accumulator: str, element: str, constants: Sequence[Value]
 ) -> list[str]:
     return [
         line.format(*map(repr, constants), acc=accumulator, x=element, b=_operand(element))

@@ -58,12 +58,16 @@ message['role'] + ' where ' + state.turn + ' is due.') -}}
 def train_tokenizer(texts: Iterator[str], vocabulary: int = VOCABULARY) -> PreTrainedTokenizerFast:
     """A tokenizer of ``vocabulary`` tokens trained on ``texts``, with the chat template."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(_PIECES), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
-    special = [AddedToken(text, special=True, normalized=False) for text in ("<unk>", "<s>", "</s>")]
+    special = [
+        AddedToken(text, special=True, normalized=False) for text in ("<unk>", "<s>", "</s>")
+    ]
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=special,

@@ -10,9 +10,15 @@ from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program, argument_sets, sentence
 
 _PROSE = (
-    "{f} {third}.", "The function {f} {third}.", "{signature} {third}.", "To {plain}:",
-    "How do we {plain}? With {f}.", "Next, {f}: {plain}.", "A helper to {plain}.",
-    "The code below {third}.", "In short, {signature} {third}.",
+    "{f} {third}.",
+    "The function {f} {third}.",
+    "{signature} {third}.",
+    "To {plain}:",
+    "How do we {plain}? With {f}.",
+    "Next, {f}: {plain}.",
+    "A helper to {plain}.",
+    "The code below {third}.",
+    "In short, {signature} {third}.",
 )
 _INSTRUCTIONS = (
     "Write a function {f} that {third}.",
@@ -26,6 +32,7 @@ _INSTRUCTIONS = (
     "Your task is {signature}: {plain}.",
     "Can you write {f}? It must {plain}.",
 )
+_USES = ("assert {call} == {result}", "print({call})  # {result}", ">>> {call}\n{result}")
 
 
 def function_text(rng: Random, program: Program) -> str:
@@ -55,17 +62,19 @@ def document(rng: Random, programs: list[Program]) -> str:
     return gap.join(function_text(rng, program) for program in programs) + "\n"
 
 
-def instruction_row(
-    rng: Random, program: Program, checks: Checks, unseen: float
-) -> dict[str, str]:
-    """An Alpaca row with tests; a share ``unseen`` of its phrases is not in the pretraining text."""
+def instruction_row(rng: Random, program: Program, checks: Checks, unseen: float) -> dict[str, str]:
+    """An Alpaca row with tests; a share ``unseen`` of its phrases is new to the base."""
     header, scope = draw_header(rng, program)
     words = _words(Voice(rng, unseen), program, header)
     call = min(checks.calls, key=lambda arguments: abs(len(repr(arguments)) - 14))
-    given = rng.choice((
-        "", "", f"Signature: {header.signature}",
-        f"Example: {call_text(header.function, call)} returns {program.means(*call)!r}",
-    ))
+    given = rng.choice(
+        (
+            "",
+            "",
+            f"Signature: {header.signature}",
+            f"Example: {call_text(header.function, call)} returns {program.means(*call)!r}",
+        )
+    )
     return {
         "instruction": rng.choice(_INSTRUCTIONS).format(**words),
         "input": given,
@@ -86,7 +95,7 @@ def _words(voice: Voice, program: Program, header: Header) -> dict[str, str]:
 
 def _uses(rng: Random, program: Program, header: Header) -> list[str]:
     calls = argument_sets(program, rng, rng.randint(1, 2))
-    style = rng.choice(("assert {call} == {result}", "print({call})  # {result}", ">>> {call}\n{result}"))
+    style = rng.choice(_USES)
     return [
         style.format(call=call_text(header.function, call), result=repr(program.means(*call)))
         for call in calls

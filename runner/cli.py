@@ -11,7 +11,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from runner.errors import EnvironmentFault, ExitCode, ProofboxError
+from runner.errors import ExitCode, MachineError, ProofboxError
 from runner.progress import print_error
 
 # What the machine refuses: full or read-only disks, missing rights, a limit on file sizes.
@@ -212,9 +212,7 @@ def _explain(message: str, code: ExitCode) -> int:
 def _os_error(error: OSError) -> int:
     if error.errno in OUTSIDE:
         where = f"{error.filename}: " if error.filename else ""
-        fault = EnvironmentFault(
-            f"{where}{os.strerror(error.errno)}. Nothing half-written is left."
-        )
+        fault = MachineError(f"{where}{os.strerror(error.errno)}. Nothing half-written is left.")
         return _explain(str(fault), fault.exit_code)
     return _defect(error)
 

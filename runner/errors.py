@@ -62,5 +62,5 @@ class DataError(ProofboxError):
     """Data that cannot be trained or evaluated on as declared (exit code 4)."""
 
 
-class EnvironmentFault(ProofboxError):
-    """Something outside the recipe: a file, a disk, a package, the network (exit code 4)."""
+class MachineError(ProofboxError):
+    """What this machine lacks or refuses: a file, disk, package, device, network (exit code 4)."""

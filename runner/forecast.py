@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from runner.lora import check_targets, count_adapter_parameters
-from runner.model import model_skeleton
+from runner.base_model.loaded_model import model_skeleton
+from runner.data.preparation import PreparedData
 from runner.plan import Plan
-from runner.preparation import PreparedData
-from runner.step_schedule import count_steps
+from runner.training.lora import check_targets, count_adapter_parameters
+from runner.training.step_schedule import count_steps
 
 # Floating-point operations per parameter and token: 2 for a forward pass; with LoRA the backward
 # pass computes activation gradients only, another 2.

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.base_model.loaded_model import apply_threads, choose_device
+from runner.base_model.model_source import ModelSource, find_model
+from runner.data.sources import SourceRecord, resolve_source
 from runner.digests import digest_of_json
-from runner.errors import EnvironmentFault
-from runner.model import apply_threads, choose_device
-from runner.model_source import ModelSource, find_model
+from runner.errors import MachineError
 from runner.recipe import Recipe
-from runner.recipe_file import read_recipe
+from runner.recipe_reading.recipe_file import read_recipe
 from runner.run_folder import RunFolder
-from runner.sources import SourceRecord, resolve_source
 from runner.stored_json import write_bytes, write_json
 from runner.versions import LEARNING, code_digest, installed_versions
 
@@ -59,7 +59,7 @@ def make_plan(recipe_file: Path, *, runs: Path, device: str | None = None) -> Pl
 
     Raises:
         RecipeError: every fault of the recipe.
-        EnvironmentFault: its data or model cannot be found, or the device is not there.
+        MachineError: its data or model cannot be found, or the device is not there.
     """
     recipe = read_recipe(recipe_file)
     source = resolve_source(recipe.dataset, recipe_file.parent)
@@ -139,7 +139,7 @@ def check_writable(folder: Path, needed_bytes: int) -> None:
     """Refuse early, before any work, where a run could not be stored.
 
     Raises:
-        EnvironmentFault: the folder cannot be made or written, or the disk is too full.
+        MachineError: the folder cannot be made or written, or the disk is too full.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,13 +147,13 @@ def check_writable(folder: Path, needed_bytes: int) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise EnvironmentFault(
+        raise MachineError(
             f"{folder}: the run folder cannot be written ({error.strerror}). "
             "Choose another place with --runs."
         ) from None
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
-        raise EnvironmentFault(
+        raise MachineError(
             f"{folder}: the disk has {free / 1e9:.2f} GB free and this run needs about "
             f"{needed_bytes / 1e9:.2f} GB for its checkpoints. Free some, or choose another place "
             "with --runs."

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from runner.data.example_maker import ExampleMaker, example_maker
+from runner.data.label_contract import Contract, ContractCheck
+from runner.data.partition import Split, assign_partitions
+from runner.data.preparation import row_digests
+from runner.data.prepared_data import ShownToken
+from runner.data.row_faults import RowFaults
+from runner.data.sources import SourceRecord, load_rows
+from runner.data.tokenization import shown_tokens
 from runner.errors import UsageError
-from runner.example_maker import ExampleMaker, example_maker
-from runner.label_contract import Contract, ContractCheck
-from runner.partition import Split, assign_partitions
-from runner.preparation import row_digests
-from runner.prepared_data import ShownToken
 from runner.recipe import Recipe
-from runner.row_faults import RowFaults
-from runner.sources import SourceRecord, load_rows
-from runner.tokenization import shown_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from runner.adapter_files import WEIGHTS
 from runner.digests import file_digest
-from runner.errors import EnvironmentFault
+from runner.errors import MachineError
 from runner.run_folder import RunFolder
 from runner.stored_json import sync_folder, write_bytes
+from runner.training.adapter_files import WEIGHTS
 
 EVIDENCE_FILES = ("lock.json", "data.json", "training.json", "evidence.json", "verdict.json")
 
@@ -33,11 +33,11 @@ def make_release(
         card: Text of the model card.
 
     Raises:
-        EnvironmentFault: the adapter on disk is not the one that was judged.
+        MachineError: the adapter on disk is not the one that was judged.
     """
     found = file_digest(adapter.adapter / WEIGHTS)
     if found != adapter_digest:
-        raise EnvironmentFault(
+        raise MachineError(
             f"{adapter.adapter}: the adapter is not the one that was judged (SHA-256 "
             f"{found[:12]}…, judged {adapter_digest[:12]}…). It will not be released."
         )

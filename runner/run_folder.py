@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from runner.errors import EnvironmentFault, UsageError
+from runner.errors import MachineError, UsageError
 from runner.stored_json import read_json, write_json
 
 
@@ -95,7 +95,7 @@ class RunFolder:
         for name in ("recipe.yaml", "recipe.json"):
             if (self.path / name).is_file():
                 return self.path / name
-        raise EnvironmentFault(f"{self.path}: no recipe.yaml or recipe.json in this run folder")
+        raise MachineError(f"{self.path}: no recipe.yaml or recipe.json in this run folder")
 
     def recipe_origin(self) -> Path:
         """Where the recipe lay when the run was made; its relative paths start there."""
@@ -142,19 +142,29 @@ def held(folder: RunFolder) -> Iterator[None]:
     """Hold the run folder for this process; a second holder is told who has it.
 
     Raises:
-        EnvironmentFault: another process holds it, or the folder cannot be written.
+        MachineError: another process holds it, or the folder cannot be written.
     """
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with (folder.path / "run.lock").open("a+", encoding="utf-8") as file:
+    with _lock_file(folder) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise EnvironmentFault(_held_message(folder, file.read())) from None
+            raise MachineError(_held_message(folder, file.read())) from None
         file.truncate(0)
         file.write(json.dumps(_holder()))
         file.flush()
         yield
+
+
+def _lock_file(folder: RunFolder) -> TextIO:
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        return (folder.path / "run.lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise MachineError(
+            f"{folder.path}: the run folder cannot be written ({error.strerror}). "
+            "Choose another place with --runs."
+        ) from None
 
 
 def _holder() -> dict[str, Any]:

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalsuite.records import Evidence, Gate, Subject, Verdict
-from runner.adapter_files import WEIGHTS
 from runner.cache import cache_folder, copy_folder
+from runner.data.preparation import PreparedData
 from runner.digests import digest_of_json, file_digest
-from runner.errors import EnvironmentFault, ExitCode, ProofboxError
+from runner.errors import ExitCode, MachineError, ProofboxError
 from runner.plan import Plan, check_writable, write_lock
-from runner.preparation import PreparedData
 from runner.progress import Progress
 from runner.recipe import GateBlock, Recipe
 from runner.run_folder import RunFolder
 from runner.stored_json import write_json
 from runner.subject_evaluation import evaluation_inputs, is_sealed_for, seal_evaluation
-from runner.training import TrainedAdapter, read_training, train_adapter
+from runner.training.adapter_files import WEIGHTS
+from runner.training.train_adapter import TrainedAdapter, read_training, train_adapter
 from runner.versions import MEASURING, code_digest
 
 # Disk that a run needs: records and report; and for each parameter of the adapter four checkpoints
@@ -36,7 +36,7 @@ CHECKPOINTS_BYTES = 4 * 12
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from runner.model import LoadedModel
+    from runner.base_model.loaded_model import LoadedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +69,12 @@ def timed(folder: RunFolder, stage: str) -> Iterator[None]:
 
 def start(plan: Plan, *, restart: bool, progress: Progress) -> None:
     """Refuse what cannot succeed, make the run folder ready, and say what will happen."""
-    from runner.lora import check_targets, count_adapter_parameters
-    from runner.model import model_skeleton, quiet_libraries
+    from runner.base_model.loaded_model import model_skeleton, quiet_libraries
+    from runner.base_model.quantization import check_quantization
+    from runner.training.lora import check_targets, count_adapter_parameters
 
     quiet_libraries()
+    check_quantization(plan.recipe.quantization, plan.model)
     skeleton = model_skeleton(plan.recipe, plan.model)
     check_targets(skeleton, plan.recipe.lora.target_modules)
     parameters = count_adapter_parameters(skeleton, plan.recipe.lora)
@@ -90,8 +92,8 @@ def start(plan: Plan, *, restart: bool, progress: Progress) -> None:
 
 def prepare(plan: Plan, progress: Progress) -> PreparedData:
     """Partition, render, tokenize and check every row; cached by content."""
-    from runner.model import load_tokenizer
-    from runner.preparation import prepare_data
+    from runner.base_model.loaded_model import load_tokenizer
+    from runner.data.preparation import prepare_data
 
     with timed(plan.folder, "prepare"), progress.bar("preparing data") as advance:
         tokenizer = load_tokenizer(plan.recipe, plan.model)
@@ -152,7 +154,7 @@ def _evaluate_in_fresh_process(plan: Plan, subject: Subject) -> None:
 
 def train(plan: Plan, data: PreparedData, progress: Progress) -> TrainedAdapter:
     """Train the adapter on the train partition, or take the finished one."""
-    from runner.preparation import partition_dataset
+    from runner.data.preparation import partition_dataset
 
     finished = finished_training(plan.folder)
     if finished is not None:
@@ -183,7 +185,7 @@ def train_on(
     progress: Progress,
 ) -> TrainedAdapter:
     """Load the base model and train on ``rows`` into ``folder``."""
-    from runner.model import load_model, quiet_libraries
+    from runner.base_model.loaded_model import load_model, quiet_libraries
 
     quiet_libraries()
     loaded = load_model(plan.recipe, plan.model, device=plan.device)
@@ -304,7 +306,7 @@ def release(folder: RunFolder, verdict: Verdict, *, final: bool = False) -> Path
         return None
     digest = read_training(adapter).adapter_digest
     if not final and digest != verdict.adapter_digest:
-        raise EnvironmentFault(
+        raise MachineError(
             f"{folder.verdict}: this verdict is about another adapter than {folder.adapter}. "
             "Run the recipe again."
         )

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from runner.errors import EnvironmentFault
+from runner.errors import MachineError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -46,8 +46,8 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EnvironmentFault(f"{path}: this file is missing from the run folder") from None
+        raise MachineError(f"{path}: this file is missing from the run folder") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise EnvironmentFault(
+        raise MachineError(
             f"{path}: damaged ({error}). Remove it and run the recipe again to make it anew."
         ) from None

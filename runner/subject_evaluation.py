@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from runner.data.preparation import PreparedData
 from runner.digests import digest_of_json, file_digest
-from runner.errors import EnvironmentFault
+from runner.errors import MachineError
 from runner.plan import Plan
-from runner.preparation import PreparedData
 from runner.stored_json import read_json, write_json
 from runner.versions import MEASURING, code_digest
 
@@ -50,7 +50,7 @@ def is_sealed_for(folder: Path, inputs: str) -> bool:
         return False
     try:
         seal = read_json(folder / SEAL)
-    except EnvironmentFault:
+    except MachineError:
         return False
     if seal["inputs"] != inputs:
         return False

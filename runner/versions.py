@@ -14,19 +14,8 @@ TRACKED = (
     "bitsandbytes",
 )  # fmt: skip
 # The modules that decide what an adapter learns, and those that decide how it is measured.
-PREPARING = (
-    "runner/sources.py", "runner/row_files.py", "runner/row_faults.py", "runner/formats.py",
-    "runner/row_template.py", "runner/partition.py", "runner/special_tokens.py",
-    "runner/chat_template.py", "runner/chat_templates/chatml.jinja", "runner/tokenization.py",
-    "runner/labelled_rows.py", "runner/label_contract.py", "runner/partition_files.py",
-    "runner/prepared_data.py", "runner/prepared_cache.py", "runner/example_maker.py",
-    "runner/preparation.py", "runner/padding.py", "runner/digests.py",
-)  # fmt: skip
-LEARNING = (
-    *PREPARING, "runner/model.py",
-    "runner/quantization.py", "runner/lora.py", "runner/step_schedule.py", "runner/trainer.py",
-    "runner/trainer_setup.py", "runner/training.py",
-)  # fmt: skip
+PREPARING = ("runner/data", "runner/digests.py")
+LEARNING = (*PREPARING, "runner/base_model", "runner/training")
 MEASURING = ("evalsuite",)
 
 
@@ -43,12 +32,18 @@ def installed_versions() -> dict[str, str]:
 
 @cache
 def code_digest(places: tuple[str, ...]) -> str:
-    """SHA-256 over the source in ``places``: modules, or packages with all their modules."""
+    """SHA-256 over the source in ``places``: modules, or packages with all they hold."""
     digest = hashlib.sha256()
     root = Path(__file__).resolve().parent.parent
     for place in places:
         path = root / place
-        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        for source in _sources(path):
             digest.update(source.relative_to(root).as_posix().encode())
             digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+def _sources(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted([*path.rglob("*.py"), *path.rglob("*.jinja")])

@@ -157,9 +157,7 @@ def test_a_run_folder_that_cannot_be_written(
     path = write_recipe(tiny_recipe)
     ended = guarded(lambda: run(str(path), runs=tmp_path / "runs", device=None, restart=False))
     assert ended == 4
-    error = capsys.readouterr().err
-    assert "runs" in error
-    assert "Traceback" not in error
+    assert "the run folder cannot be written (Not a directory)" in capsys.readouterr().err
 
 
 def test_a_disk_that_is_nearly_full_is_refused_first(
@@ -192,7 +190,7 @@ def test_a_disk_that_fills_up_is_explained(
     )  # fmt: skip
     assert done.returncode == 4, done.stderr
     assert "File too large" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "defect of proofbox" not in done.stderr
     assert not list((tmp_path / "cache").rglob("data.json"))
 
 
@@ -217,9 +215,7 @@ with held(RunFolder(Path({str(plan.folder.path)!r}))):
     try:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        ended = guarded(
-            lambda: run(str(path), runs=tmp_path / "runs", device=None, restart=False)
-        )
+        ended = guarded(lambda: run(str(path), runs=tmp_path / "runs", device=None, restart=False))
         assert ended == 4
         assert f"process {other.pid} on" in capsys.readouterr().err
     finally:

@@ -38,9 +38,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def recipe_file(project: Path, tiny_model_folder: Path) -> Path:
-    rows = [
-        {"instruction": f"Add {n} to x.", "input": "", "output": f"x + {n}"} for n in range(60)
-    ]
+    rows = [{"instruction": f"Add {n} to x.", "input": "", "output": f"x + {n}"} for n in range(60)]
     (project / "rows.json").write_text(json.dumps(rows))
     recipe = {
         "version": 1,

@@ -68,7 +68,9 @@ def test_a_module_imports_only_what_its_place_allows(path: Path) -> None:
 def test_a_planted_import_is_caught(tmp_path: Path) -> None:
     planted = tmp_path / "planted.py"
     planted.write_text("import json\ndef f():\n    from evalsuite.loss import score_examples\n")
-    found = [(line, n) for line, n in imports_of(planted) if forbidden("runner/lora.py", n)]
+    found = [
+        (line, n) for line, n in imports_of(planted) if forbidden("runner/training/lora.py", n)
+    ]
     assert found == [(3, "evalsuite.loss.score_examples")]
 
 

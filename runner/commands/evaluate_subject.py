@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.records import Decoding, EvaluationSpec, GenerationTask, Subject
+from runner.base_model.loaded_model import LoadedModel
+from runner.data.preparation import PreparedData
 from runner.errors import DataError, ExitCode
-from runner.model import LoadedModel
 from runner.plan import Plan, make_plan
-from runner.preparation import PreparedData
 from runner.progress import Progress
 from runner.recipe import DecodingBlock
 from runner.stages import evaluation_batch_tokens
@@ -33,9 +33,9 @@ def evaluate_subject_command(
             not the trained one; or the base model does not give its recorded losses again.
     """
     from evalsuite.evaluation import evaluate_subject
+    from runner.base_model.loaded_model import load_model, quiet_libraries
     from runner.cache import cache_folder
-    from runner.model import load_model, quiet_libraries
-    from runner.preparation import prepare_data
+    from runner.data.preparation import prepare_data
 
     die_with_parent()
     quiet_libraries()
@@ -82,8 +82,8 @@ def die_with_parent() -> None:
 
 def _judged_adapter(plan: Plan, loaded: LoadedModel, data: PreparedData) -> Any:  # noqa: ANN401
     """The adapter from disk, after proof that it is the trained one on the evaluated base."""
-    from runner.adapter_probe import check_reloaded, probe_logits, probe_rows
-    from runner.lora import load_adapter
+    from runner.training.adapter_probe import check_reloaded, probe_logits, probe_rows
+    from runner.training.lora import load_adapter
 
     rows = probe_rows(plan.folder.probe)
     before = probe_logits(loaded.model, rows)
@@ -163,7 +163,7 @@ def evaluation_spec(plan: Plan, data: PreparedData, loaded: LoadedModel) -> Eval
 def _samples(
     plan: Plan, data: PreparedData, loaded: LoadedModel
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    from runner.preparation import prompt_token_ids
+    from runner.data.preparation import prompt_token_ids
 
     return tuple(
         (text, tuple(prompt_token_ids(loaded.tokenizer, plan.recipe, data, text)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from runner.errors import ExitCode, UsageError
 from runner.plan import Plan, make_plan
 from runner.progress import Progress
-from runner.recipe_file import find_recipe
+from runner.recipe_reading.recipe_file import find_recipe
 from runner.run_folder import RunFolder, held, open_run
 
 
@@ -43,7 +43,7 @@ def finalize(run: Path, *, recipe: str | None, device: str | None) -> ExitCode:
 def _fit_on_all(plan: Plan, final: RunFolder, progress: Progress) -> None:
     from datasets import concatenate_datasets
 
-    from runner.preparation import partition_dataset
+    from runner.data.preparation import partition_dataset
     from runner.stages import prepare, train_on
 
     data = prepare(plan, progress)

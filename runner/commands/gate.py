@@ -6,7 +6,7 @@ from pathlib import Path
 
 from runner.commands.run import EXIT_CODES
 from runner.errors import ExitCode
-from runner.recipe_file import find_recipe, read_recipe
+from runner.recipe_reading.recipe_file import find_recipe, read_recipe
 from runner.run_folder import open_run
 
 

@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from runner.data.preparation import PreparedData
 from runner.errors import ExitCode
 from runner.forecast import Forecast, forecast_run
 from runner.plan import Plan, lock_of, make_plan, write_lock
-from runner.preparation import PreparedData
 from runner.progress import Progress
-from runner.recipe_file import find_recipe
+from runner.recipe_reading.recipe_file import find_recipe
 from runner.run_folder import held
 
 LONGEST_LABEL = 80  # characters of file names before they are only counted
@@ -20,7 +20,7 @@ LONGEST_LABEL = 80  # characters of file names before they are only counted
 def plan(recipe: str, *, runs: Path, device: str | None, format: str) -> ExitCode:
     """Resolve, prepare the data, write ``lock.json`` and print the forecast."""
     from runner import stages
-    from runner.model import quiet_libraries
+    from runner.base_model.loaded_model import quiet_libraries
 
     quiet_libraries()
     resolved = make_plan(find_recipe(recipe), runs=runs, device=device)

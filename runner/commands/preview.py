@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from runner.data.partition import Split
 from runner.errors import ExitCode
-from runner.partition import Split
-from runner.recipe_file import find_recipe, read_recipe
+from runner.recipe_reading.recipe_file import find_recipe, read_recipe
 
 
 def preview(recipe: str, *, rows: int, partition: Split, row: int | None) -> ExitCode:
@@ -21,10 +21,10 @@ def preview(recipe: str, *, rows: int, partition: Split, row: int | None) -> Exi
     """
     from rich.console import Console
 
-    from runner.model import load_tokenizer, quiet_libraries
-    from runner.model_source import find_model
+    from runner.base_model.loaded_model import load_tokenizer, quiet_libraries
+    from runner.base_model.model_source import find_model
+    from runner.data.sources import resolve_source
     from runner.preview import make_preview, print_preview
-    from runner.sources import resolve_source
 
     path = find_recipe(recipe)
     read = read_recipe(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from evalsuite.records import Verdict
 from runner.commands.run import EXIT_CODES
 from runner.errors import ExitCode, UsageError
-from runner.recipe_file import read_recipe
+from runner.recipe_reading.recipe_file import read_recipe
 from runner.run_folder import RunFolder, held, open_run
 
 

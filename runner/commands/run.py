@@ -7,7 +7,7 @@ from pathlib import Path
 from runner.errors import ExitCode
 from runner.pipeline import run_recipe
 from runner.progress import Progress
-from runner.recipe_file import find_recipe
+from runner.recipe_reading.recipe_file import find_recipe
 from runner.stages import Outcome
 
 EXIT_CODES = {

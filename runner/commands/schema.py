@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from runner.recipe_schema import schema_text
+from runner.recipe_reading.recipe_schema import schema_text
 
 
 def schema() -> None:

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from runner.document import Document, read_document
 from runner.errors import ExitCode, Fault, RecipeError
-from runner.recipe_file import recipe_faults, shipped_recipes
+from runner.recipe_reading.document import Document, read_document
+from runner.recipe_reading.recipe_file import recipe_faults, shipped_recipes
 
 # What a recipe has and no JSON Schema: a recipe that names the wrong `$schema` is checked as one.
 _RECIPE_KEYS = {"version", "dataset", "model", "training"}

@@ -159,7 +159,7 @@ def test_under_peft(mistral: Any, adapter: Any, prompts: list[list[int]]) -> Non
 def test_no_warning_is_given(mistral: Any, prompts: list[list[int]]) -> None:
     caught: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: caught.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: caught.append(record.getMessage())
     logger = logging.getLogger("transformers")
     logger.addHandler(handler)
     try:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tiny_data import make_recipe, make_tokenizer
 
 from runner.commands.preview import preview as preview_command
+from runner.data.sources import resolve_source
 from runner.errors import ExitCode, UsageError
 from runner.preview import Preview, inert, make_preview, print_preview
 from runner.recipe import Recipe
-from runner.sources import resolve_source
+from tests.runner.tiny_data import make_recipe, make_tokenizer
 
 HOSTILE = "\x1b[2J\x1b]0;pwned\x07[bold red]x[/] [link=http://x]y[/link] \u202eabc\r\x9b31m"
 

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from runner.document import parse_document
 from runner.recipe import Dataset, Lora, Recipe, Training
-from runner.recipe_file import read_recipe, recipe_faults
-from runner.recipe_schema import published_schema, resolve
+from runner.recipe_reading.document import parse_document
+from runner.recipe_reading.recipe_file import read_recipe, recipe_faults
+from runner.recipe_reading.recipe_schema import published_schema, resolve
 
 ROOT = Path(__file__).parents[2]
 FULL = ROOT / "recipes" / "mistral-7b-gptq-code.yaml"

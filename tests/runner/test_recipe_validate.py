@@ -14,7 +14,7 @@ import pytest
 from runner.commands.schema import schema
 from runner.commands.validate import validate
 from runner.errors import ExitCode
-from runner.recipe_schema import published_schema
+from runner.recipe_reading.recipe_schema import published_schema
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "datasets", "pandas", "numpy", "trl", "peft", "evaluate", "scipy")

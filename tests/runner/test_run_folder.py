@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.errors import EnvironmentFault, UsageError
+from runner.errors import MachineError, UsageError
 from runner.run_folder import RunFolder, held, open_run
 
 
@@ -55,5 +55,5 @@ def test_open_run_finds_the_only_run_and_names_several(tmp_path: Path) -> None:
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.timings.write_text("{")
-    with pytest.raises(EnvironmentFault, match=r"timings.json: damaged"):
+    with pytest.raises(MachineError, match=r"timings.json: damaged"):
         folder.note_seconds("train", 1.0)

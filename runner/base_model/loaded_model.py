@@ -1,0 +1,162 @@
+"""The live base model and its tokenizer: the only record that holds more than values and paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runner.base_model.model_source import ModelSource
+from runner.base_model.quantization import loading_arguments
+from runner.errors import MachineError
+from runner.recipe import Model, Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A base model on its device, in evaluation mode, with the tokenizer as the recipe sets it."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    device: str
+    dtype: torch.dtype
+
+
+def choose_device(wanted: str) -> str:
+    """``cpu`` or ``cuda``; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        MachineError: ``cuda`` is asked for and there is none.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if wanted == "auto":
+        return "cuda" if available else "cpu"
+    if wanted == "cuda" and not available:
+        raise MachineError(
+            "hardware.device: cuda, but PyTorch sees no CUDA device here. Write `auto` or `cpu`."
+        )
+    return wanted
+
+
+def choose_dtype(block: Model, source: ModelSource, device: str) -> torch.dtype:
+    """The recipe's dtype; ``auto`` is the checkpoint's on a GPU and float32 on a CPU."""
+    import torch
+
+    if block.dtype != "auto":
+        named: torch.dtype = getattr(torch, block.dtype)
+        return named
+    if device == "cpu":
+        return torch.float32
+    from transformers import AutoConfig
+
+    stored = AutoConfig.from_pretrained(
+        source.place, revision=source.revision, trust_remote_code=block.trust_remote_code
+    ).dtype
+    return stored if isinstance(stored, torch.dtype) else torch.bfloat16
+
+
+def load_tokenizer(recipe: Recipe, source: ModelSource) -> PreTrainedTokenizerBase:
+    """The model's tokenizer with the recipe's padding token, checked against its vocabulary."""
+    from transformers import AutoTokenizer
+
+    from runner.data.padding import configure_padding
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.place, trust_remote_code=recipe.model.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise MachineError(f"model.base: {source.name!r}: no usable tokenizer: {error}") from None
+    if not tokenizer.is_fast:
+        raise MachineError(
+            f"model.base: {source.name!r}: its tokenizer has no fast version, and supervised spans "
+            "need character offsets, which only fast tokenizers give"
+        )
+    configure_padding(tokenizer, recipe.model.pad_token)
+    return tokenizer
+
+
+def load_model(recipe: Recipe, source: ModelSource, *, device: str) -> LoadedModel:
+    """Load weights and tokenizer onto ``device``.
+
+    Raises:
+        MachineError: the weights cannot be read, or remote code is needed and not allowed.
+    """
+    from transformers import AutoModelForCausalLM
+
+    dtype = choose_dtype(recipe.model, source, device)
+    arguments: dict[str, Any] = {
+        "dtype": dtype,
+        "trust_remote_code": recipe.model.trust_remote_code,
+        "attn_implementation": "sdpa",
+        **loading_arguments(recipe.quantization, device),
+    }
+    if device == "cuda":
+        arguments["device_map"] = {"": 0}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source.place, **arguments)
+    except (OSError, ValueError) as error:
+        raise MachineError(f"model.base: {source.name!r} cannot be loaded: {error}") from None
+    tokenizer = load_tokenizer(recipe, source)
+    _check_vocabulary(model, tokenizer, source)
+    return LoadedModel(model=model.eval(), tokenizer=tokenizer, device=device, dtype=dtype)
+
+
+def model_skeleton(recipe: Recipe, source: ModelSource) -> PreTrainedModel:
+    """The base model's modules without weights, to check names and count parameters."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    trust = recipe.model.trust_remote_code
+    config = AutoConfig.from_pretrained(source.place, trust_remote_code=trust)
+    if getattr(config, "quantization_config", None) is not None:
+        del config.quantization_config  # the module names are those of the plain model
+    with torch.device("meta"):
+        skeleton: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, trust_remote_code=trust
+        )
+    return skeleton
+
+
+def _check_vocabulary(model: Any, tokenizer: Any, source: ModelSource) -> None:  # noqa: ANN401
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise MachineError(
+            f"model.base: {source.name!r}: the tokenizer has {len(tokenizer):,} tokens but the "
+            f"model embeds {rows:,}. The two do not belong together."
+        )
+
+
+def apply_threads(threads: int | str) -> int:
+    """Set PyTorch's CPU threads as ``hardware.threads`` says and return how many there are."""
+    import torch
+
+    if isinstance(threads, int):
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+def quiet_libraries() -> None:
+    """Keep libraries' progress bars and advice out of our output; errors still show."""
+    import logging
+    import os
+    import warnings
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    for name in ("trl", "peft", "accelerate", "torch.distributed"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    # PiSSA is saved as a plain LoRA on the untouched base, which is what this warning asks for.
+    warnings.filterwarnings("ignore", message="PiSSA changes the base weights")

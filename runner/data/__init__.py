@@ -1,0 +1,1 @@
+"""From rows to labelled examples, every one of them checked."""

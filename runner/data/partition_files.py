@@ -1,0 +1,145 @@
+"""Prepared partitions as Parquet files: how they are written, and read back for training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runner.data.labelled_rows import LabelledRows, Ragged
+from runner.data.prepared_data import Histogram, PreparedData, PreparedPartition
+from runner.digests import digest_of_lines, file_digest
+from runner.errors import MachineError
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+BINS = 20
+
+
+def partition_table(
+    batch: LabelledRows, example_ids: Sequence[str], tests: Sequence[str]
+) -> pa.Table:
+    """A batch of examples with the columns that training and ``evalsuite`` read.
+
+    ``labels`` are not shifted; ``supervised_bytes`` counts UTF-8 bytes.
+    """
+    import pyarrow as pa
+
+    labels = Ragged(values=batch.labels, offsets=batch.input_ids.offsets)
+    sizes = [len("".join(texts).encode()) for texts in batch.supervised]
+    return pa.table(
+        {
+            "example_id": pa.array(example_ids, type=pa.string()),
+            "row": pa.array(batch.rows, type=pa.int64()),
+            "input_ids": _list_array(batch.input_ids),
+            "labels": _list_array(labels),
+            "prompt_ids": _list_array(batch.prompt_ids),
+            "prompt": pa.array(batch.prompts, type=pa.string()),
+            "answer": pa.array(batch.answers, type=pa.string()),
+            "supervised_bytes": pa.array(sizes, type=pa.int64()),
+            "tests": pa.array(tests, type=pa.string()),
+        }
+    )
+
+
+def _list_array(rows: Ragged) -> pa.ListArray:
+    import pyarrow as pa
+
+    offsets = pa.array(rows.offsets.astype(np.int32))
+    return pa.ListArray.from_arrays(offsets, pa.array(rows.values, type=pa.int32()))
+
+
+@dataclass(slots=True)
+class PartitionWriter:
+    """Writes one partition batch by batch, and counts what it writes."""
+
+    path: Path
+    supervised_tokens: int = 0
+    lengths: list[NDArray[np.int64]] = field(default_factory=list)
+    _writer: ParquetWriter | None = None
+    _membership: Any = field(default_factory=hashlib.sha256)
+
+    def write(self, table: pa.Table) -> None:
+        """Add a table made by ``partition_table``."""
+        from pyarrow import compute, parquet
+
+        if self._writer is None:
+            self._writer = parquet.ParquetWriter(self.path, table.schema, compression="zstd")
+        self._writer.write_table(table)
+        lengths = compute.list_value_length(table["input_ids"]).to_numpy()
+        self.lengths.append(lengths.astype(np.int64))
+        labels = compute.list_flatten(table["labels"])
+        self.supervised_tokens += int(compute.sum(compute.greater_equal(labels, 0)).as_py() or 0)
+        for example_id in table["example_id"].to_pylist():
+            self._membership.update(example_id.encode() + b"\n")
+
+    @property
+    def rows(self) -> int:
+        """Examples written so far."""
+        return sum(map(len, self.lengths))
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest example so far."""
+        return max((int(lengths.max()) for lengths in self.lengths if len(lengths)), default=0)
+
+    def close(self) -> None:
+        """Finish the file; nothing can be written after."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def record(self, edges: Sequence[int]) -> PreparedPartition:
+        """What was written, with lengths counted between ``edges``."""
+        lengths = np.concatenate(self.lengths)
+        counts, _ = np.histogram(lengths, bins=np.asarray(edges))
+        return PreparedPartition(
+            file=self.path.name,
+            sha256=file_digest(self.path),
+            rows=self.rows,
+            tokens=int(lengths.sum()),
+            supervised_tokens=self.supervised_tokens,
+            digest=self._membership.hexdigest(),
+            longest=self.longest,
+            lengths=Histogram(edges=tuple(edges), counts=tuple(map(int, counts))),
+        )
+
+
+def histogram_edges(longest: int) -> list[int]:
+    """Edges of ``BINS`` equally wide bins that hold lengths up to ``longest``."""
+    width = max(1, -(-longest // BINS))
+    return [width * i for i in range(BINS + 1)]
+
+
+def partition_dataset(prepared: PreparedData, partition: str) -> datasets.Dataset:
+    """One partition for the trainer: ``input_ids`` and ``labels``, in order.
+
+    Raises:
+        MachineError: the file's members are not those that were prepared.
+        DataError: there is no such partition.
+    """
+    import datasets
+    from pyarrow import parquet
+
+    path = prepared.path(partition)
+    try:
+        table = parquet.read_table(path, columns=["example_id", "input_ids", "labels"])
+    except (OSError, ValueError) as error:
+        raise MachineError(f"{path}: not a sound Parquet file: {error}") from None
+    found = digest_of_lines(table["example_id"].to_pylist())
+    wanted = prepared.partitions[partition].digest
+    if found != wanted:
+        raise MachineError(
+            f"{path}: its examples are not those that were prepared for {partition} (membership "
+            f"digest {found[:12]}, expected {wanted[:12]}). Remove the file's folder and run again."
+        )
+    return datasets.Dataset(
+        datasets.table.InMemoryTable(table.drop_columns(["example_id"])), fingerprint=wanted[:16]
+    )

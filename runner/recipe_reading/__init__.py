@@ -1,0 +1,1 @@
+"""Reads a recipe file: strict YAML and JSON, every fault with its place."""
