@@ -1,4 +1,4 @@
-"""The names of everything the eval suite can measure; imports nothing, for `validate` is fast."""
+"""The names of everything the eval suite can measure. It imports nothing: `validate` is fast."""
 
 from __future__ import annotations
 

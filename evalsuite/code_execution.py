@@ -154,7 +154,8 @@ def _start(result_end: int, folder: str) -> subprocess.Popen[bytes]:
 def _send(process: subprocess.Popen[bytes], program: Program, limits: Limits, nonce: bytes) -> None:
     resources = {
         "RLIMIT_AS": limits.memory_bytes,
-        "RLIMIT_CPU": limits.seconds,
+        # Ends a program whose harness is gone; before that, the wall clock does.
+        "RLIMIT_CPU": limits.seconds + 1,
         "RLIMIT_FSIZE": limits.file_bytes,
         "RLIMIT_NPROC": limits.processes,
         "RLIMIT_CORE": 0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,3 +34,14 @@ def chrf(totals: Matrix) -> Vector:
 
 # figure of kind "corpus" -> its formula.
 CORPUS_SCORES = {"chrf": chrf}
+
+
+def figure_values(
+    scores: Mapping[str, Sequence[float]], statistics: Mapping[str, Sequence[Sequence[float]]]
+) -> dict[str, float]:
+    """Each figure of the whole task: the mean of items, or the corpus formula."""
+    values = {name: float(np.mean(items)) for name, items in scores.items()}
+    for name, rows in statistics.items():
+        totals = np.sum(np.asarray(rows, dtype=np.float64), axis=0)
+        values[name] = float(CORPUS_SCORES[name](totals[None])[0])
+    return values

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from evalsuite.corpus_scores import figure_values
 from evalsuite.errors import EvaluationError, EvidenceError
 from evalsuite.evidence import LOSS_FILE
 from evalsuite.examples import Example, read_examples
@@ -222,7 +221,7 @@ def _evaluate_task(bench: _Bench, task: GenerationTask) -> dict[str, Any]:
         "seconds_generating": generated,
         "new_tokens_per_second": new_tokens / generated,
         "seconds_scoring": time.perf_counter() - started - generated,
-        "means": {name: float(np.mean(values)) for name, values in scores.items()},
+        "figures": figure_values(scores, statistics),
     }
 
 

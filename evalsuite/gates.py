@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evalsuite.catalogue import SMALLER_IS_BETTER
+from evalsuite.errors import StatisticsError
 from evalsuite.record_files import evidence_digest
 from evalsuite.records import (
     Evidence,
@@ -24,6 +24,7 @@ from evalsuite.records import (
 )
 from evalsuite.statistics import (
     clopper_pearson,
+    exponential_limit,
     t_interval,
     t_quantile,
     tango_interval,
@@ -81,7 +82,7 @@ def judge_gate(gate: Gate, evidence: Evidence) -> GateResult:
     """
     try:
         question = _question(gate, evidence)
-    except _UnanswerableError as error:
+    except (_UnanswerableError, StatisticsError) as error:
         return _result(gate, evidence, None, "ERROR", str(error))
     verdict = _answer(question)
     return _result(gate, evidence, question, verdict, _reason(gate, question, verdict))
@@ -122,7 +123,8 @@ def _paired_question(gate: Gate, evidence: Evidence) -> _Question:
     if not (gate.margin >= 0.0 and math.isfinite(gate.margin)):
         raise _UnanswerableError(f"margin {gate.margin} is not possible; it must be 0 or more.")
     difference = evidence.difference(gate.metric)
-    if difference is None:
+    measured = evidence.measurement(gate.metric, "adapter")
+    if difference is None or measured is None:
         raise _UnanswerableError(
             _missing(gate.metric, evidence, "of base and adapter on the same items")
         )
@@ -130,24 +132,18 @@ def _paired_question(gate: Gate, evidence: Evidence) -> _Question:
         gate.metric, difference.difference, difference.standard_error, difference.examples
     )
     low, high = _difference_interval(difference, 1.0 - gate.confidence)
-    upward = higher_is_better(gate.metric)
     toward_better = gate.margin if gate.claim == "superior" else -gate.margin
     return _Question(
         estimate=difference.difference,
         low=low,
         high=high,
-        threshold=toward_better if upward else -toward_better,
-        upward=upward,
+        threshold=toward_better if measured.higher_is_better else -toward_better,
+        upward=measured.higher_is_better,
         strict=True,
         examples=difference.examples,
         standard_error=difference.standard_error,
         degrees_of_freedom=difference.degrees_of_freedom,
     )
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether a larger value of the full metric name (``test.loss``) is the better one."""
-    return metric.rsplit(".", 1)[-1] not in SMALLER_IS_BETTER
 
 
 def _require_numbers(metric: str, value: float, error: float, examples: int) -> None:
@@ -165,8 +161,10 @@ def _measurement_interval(measured: Measurement, tail: float) -> tuple[float, fl
         return clopper_pearson(successes, measured.examples, tail)
     error, freedom = measured.standard_error, measured.degrees_of_freedom
     if measured.method == "log-ratio":
+        if measured.value <= 0.0:
+            raise _UnanswerableError(f"{measured.metric} is {measured.value}; it must be positive.")
         low, high = t_interval(math.log(measured.value), error / measured.value, freedom, tail)
-        return math.exp(low), math.exp(high)
+        return exponential_limit(low), exponential_limit(high)
     return t_interval(measured.value, error, freedom, tail)
 
 
@@ -253,7 +251,7 @@ def _reason(gate: Gate, question: _Question, verdict: GateVerdict) -> str:
         what = f"{gate.metric}, adapter minus base,"
     found = (
         f"{what} is {question.estimate:.4g} [{question.low:.4g}, {question.high:.4g}] "
-        f"on {question.examples} examples"
+        f"({gate.confidence:.4g} one-sided, {question.examples} examples)"
     )
     side = "above" if question.upward else "below"
     asked = f"{side} {question.threshold:.4g}, as {gate.claim.replace('_', '-')} asks"

@@ -59,11 +59,9 @@ def generate_answers(
         on_progress: Told after every batch how many prompts are done.
 
     Raises:
-        EvaluationError: A prompt is empty.
+        EvaluationError: A prompt is empty, or there is no stop token.
     """
-    for place, prompt in enumerate(prompts):
-        if not prompt:
-            raise EvaluationError(f"prompt {place} is empty; there is nothing to continue.")
+    _require_generable(prompts, stop_token_ids)
     settings = _generation_config(decoding, stop_token_ids, pad_token_id)
     results: dict[int, Answer] = {}
 
@@ -80,6 +78,14 @@ def generate_answers(
             if on_progress is not None:
                 on_progress(len(results))
     return [results[index] for index in range(len(prompts))]
+
+
+def _require_generable(prompts: Sequence[Sequence[int]], stop_token_ids: Sequence[int]) -> None:
+    if not stop_token_ids:
+        raise EvaluationError("there is no stop token; no answer could ever be finished.")
+    for place, prompt in enumerate(prompts):
+        if not prompt:
+            raise EvaluationError(f"prompt {place} is empty; there is nothing to continue.")
 
 
 def _generation_config(

@@ -142,7 +142,13 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
-    """How one gate was judged, with all that is needed to draw it."""
+    """How one gate was judged, with all that is needed to draw it.
+
+    ``estimate`` is adapter minus base, or the adapter's own value for a floor or a ceiling, in the
+    metric's own unit and sign. ``low`` and ``high`` each miss with probability 1 - confidence;
+    ``bound`` is the one that decides, against ``threshold``. ``smallest_detectable`` is how far
+    beyond the threshold an effect must lie to pass in 80% of such evaluations.
+    """
 
     gate: Gate
     verdict: GateVerdict

@@ -110,8 +110,8 @@ def log_ratio(numerators: ArrayLike, denominators: ArrayLike) -> Estimate:
         value=value,
         standard_error=value * inner.standard_error,
         degrees_of_freedom=inner.degrees_of_freedom,
-        low=exponential(inner.low),
-        high=math.inf if math.isinf(inner.high) else exponential(inner.high),
+        low=exponential_limit(inner.low),
+        high=exponential_limit(inner.high),
     )
 
 
@@ -257,8 +257,16 @@ def _tango_score(gained: int, lost: int, items: int, delta: float) -> float:
     return distance / math.sqrt(variance)
 
 
+def exponential_limit(limit: float) -> float:
+    """The end of a loss interval as one of perplexity; infinite beyond floating point."""
+    try:
+        return math.exp(limit)
+    except OverflowError:
+        return math.inf
+
+
 def exponential(value: float) -> float:
-    """exp(value).
+    """Perplexity of a loss of ``value`` nats.
 
     Raises:
         StatisticsError: The result is beyond floating point.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-from pretraining.forms import MAPPINGS, Atom, Form, draw
+from pretraining.forms import Atom, Form, draw
 from pretraining.kinds import Kind, Value
+from pretraining.mappings import MAPPINGS
 from pretraining.names import Scope
 from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program

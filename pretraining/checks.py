@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from pretraining.kinds import Value
 from pretraining.program import Program, argument_sets, outcome
 
 _CANDIDATES, _FEWEST, _MOST = 60, 3, 6

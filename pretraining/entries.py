@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-from pretraining.forms import CONDITIONS, MAPPINGS, Atom, draw
+from pretraining.conditions import CONDITIONS
+from pretraining.forms import Atom, draw
 from pretraining.kinds import Kind, Value
+from pretraining.mappings import MAPPINGS
 from pretraining.names import Scope
 from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program

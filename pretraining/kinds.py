@@ -7,44 +7,19 @@ from enum import StrEnum
 from random import Random
 from typing import Any
 
-WORDS = [
-    "apple",
-    "pear",
-    "plum",
-    "fig",
-    "melon",
-    "cherry",
-    "grape",
-    "lemon",
-    "river",
-    "stone",
-    "cloud",
-    "field",
-    "maple",
-    "cedar",
-    "tiger",
-    "otter",
-    "eagle",
-    "robin",
-    "level",
-    "noon",
-    "radar",
-    "civic",
-    "paper",
-    "table",
-    "lamp",
-    "window",
-    "basket",
-    "garden",
-    "ladder",
-    "kitten",
-    "bottle",
-    "candle",
-    "pepper",
-    "summer",
-    "winter",
-    "sugar",
-]
+
+def listed(text: str) -> tuple[str, ...]:
+    """The words of ``text``; keeps long lists of words readable."""
+    return tuple(text.split())
+
+
+WORDS = listed(
+    """
+    apple pear plum fig melon cherry grape lemon river stone cloud field maple cedar tiger
+    otter eagle robin level noon radar civic paper table lamp window basket garden ladder
+    kitten bottle candle pepper summer winter sugar
+    """
+)
 SENTENCE_WORDS = (*WORDS, "The", "a", "Red", "blue", "is", "and", "not", "OLD", "new2", "7")
 
 # whatever a generated function takes or returns: numbers, texts, lists, tuples, dictionaries

@@ -6,69 +6,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from pretraining.forms import CONDITIONS, MAPPINGS, Atom, draw
-from pretraining.kinds import Kind, Value
+from pretraining.conditions import CONDITIONS
+from pretraining.forms import Atom, draw
+from pretraining.kinds import Kind, Value, listed
+from pretraining.mappings import MAPPINGS
 from pretraining.names import Scope
 from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
 
-_LABELS = [
-    "low",
-    "high",
-    "small",
-    "large",
-    "red",
-    "green",
-    "blue",
-    "yes",
-    "no",
-    "fizz",
-    "buzz",
-    "odd",
-    "good",
-    "bad",
-    "hot",
-    "cold",
-    "near",
-    "far",
-    "left",
-    "right",
-]
+_LABELS = listed(
+    """
+    low high small large red green blue yes no fizz buzz odd good bad hot cold near far left
+    right
+    """
+)
 # conditions that read well of one value alone
-_NAMES = [
-    "greater",
-    "less",
-    "at_least",
-    "at_most",
-    "between",
-    "even",
-    "odd",
-    "divisible",
-    "indivisible",
-    "negative",
-    "ends_in",
-    "longer",
-    "shorter",
-    "starts",
-    "ends",
-    "contains",
-]
-_MAPPED = [
-    "add",
-    "subtract",
-    "multiply",
-    "double",
-    "square",
-    "negate",
-    "from",
-    "upper",
-    "lower",
-    "reverse",
-    "first",
-    "last",
-    "append",
-    "remove",
-]
+_NAMES = listed(
+    """
+    greater less at_least at_most between even odd divisible indivisible negative ends_in
+    longer shorter starts ends contains
+    """
+)
+_MAPPED = listed(
+    """
+    add subtract multiply double square negate from upper lower reverse first last append
+    remove
+    """
+)
 
 Outcome = Atom | int | str
 
@@ -111,7 +75,7 @@ class Ladder(Program):
         return _result(self.otherwise, value)
 
     def clauses(self, voice: Voice, header: Header) -> list[str]:
-        """ "~return 'low' if n is below 3", "'high' if …", "'none' otherwise"."""
+        """A result and its condition per rung; only the first has the verb."""
         name = header.parameters[0]
         said = [
             f"{_said(voice, value, name)} {voice.choice(('if', 'when'))} "
@@ -129,7 +93,7 @@ class Ladder(Program):
         match rng.choice(("early", "early", "elif", "expression")):
             case "expression" if len(tests) == 1:
                 return [f"return {values[0]} if {tests[0]} else {last}"]
-            case "elif":
+            case "elif" if tests:
                 return _elif(tests, values, last)
             case _:
                 lines = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from random import Random
 
-from pretraining.kinds import Kind
+from pretraining.kinds import Kind, listed
 
 PARAMETERS: dict[Kind, tuple[str, ...]] = {
     Kind.NUMBER: ("n", "number", "x", "value", "a", "amount", "level"),
@@ -20,72 +20,24 @@ VARIABLES: dict[Kind, tuple[str, ...]] = {
     Kind.WORD: ("w", "word", "s", "name", "item", "t"),
     Kind.CHARACTER: ("c", "ch", "letter", "char"),
 }
-_VERBS = [
-    "get",
-    "find",
-    "compute",
-    "make",
-    "pick",
-    "build",
-    "collect",
-    "solve",
-    "process",
-    "scan",
-    "handle",
-    "check",
-    "take",
-    "fetch",
-    "derive",
-    "transform",
-    "convert",
-    "evaluate",
-    "prepare",
-    "produce",
-    "extract",
-]
-_QUALITIES = [
-    "final",
-    "best",
-    "new",
-    "special",
-    "clean",
-    "short",
-    "total",
-    "main",
-    "simple",
-    "next",
-    "wanted",
-    "inner",
-    "fixed",
-    "good",
-    "marked",
-    "plain",
-    "mixed",
-    "strict",
-]
-_NOUNS = [
-    "values",
-    "result",
-    "items",
-    "score",
-    "data",
-    "answer",
-    "list",
-    "numbers",
-    "words",
-    "parts",
-    "output",
-    "entries",
-    "report",
-    "figure",
-    "text",
-    "code",
-    "line",
-    "total",
-    "rank",
-    "step",
-    "key",
-]
+_VERBS = listed(
+    """
+    get find compute make pick build collect solve process scan handle check take fetch
+    derive transform convert evaluate prepare produce extract
+    """
+)
+_QUALITIES = listed(
+    """
+    final best new special clean short total main simple next wanted inner fixed good marked
+    plain mixed strict
+    """
+)
+_NOUNS = listed(
+    """
+    values result items score data answer list numbers words parts output entries report
+    figure text code line total rank step key
+    """
+)
 
 
 class Scope:

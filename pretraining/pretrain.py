@@ -1,6 +1,6 @@
 """Pretrains the embedded base model on the grammar's text.
 
-    python -m pretraining.pretrain --steps 6000 --device cuda --out recipes/quickstart/model
+    python -m pretraining.pretrain --steps 4000 --device cuda --out recipes/quickstart/model
 
 The text is made while training goes on (`pretraining.corpus`), each step sees new text, and no
 program in it behaves as one of the data set's. The folder must hold the tokenizer already
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import (
     GenerationConfig,
     MistralConfig,
@@ -66,7 +67,7 @@ class ShardTokens:
         self._folder = tokenizer_folder
         self._excluded = excluded
 
-    def __call__(self, shard: int) -> np.ndarray:
+    def __call__(self, shard: int) -> NDArray[np.uint16]:
         """`<s>` document `</s>` after one another, as one array (tokens,)."""
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         tokenizer = PreTrainedTokenizerFast.from_pretrained(self._folder)
@@ -81,7 +82,7 @@ def batches(make: ShardTokens, batch: int, workers: int) -> Iterator[torch.Tenso
     with get_context("spawn").Pool(workers) as pool:
         shards = count(FIRST_SHARD)
         pending = deque(pool.apply_async(make, (next(shards),)) for _ in range(3 * workers))
-        kept = np.empty(0, dtype=np.uint16)
+        kept: NDArray[np.uint16] = np.empty(0, dtype=np.uint16)
         while True:
             kept = np.concatenate((kept, pending.popleft().get()))
             pending.append(pool.apply_async(make, (next(shards),)))
@@ -149,7 +150,7 @@ def save(model: MistralForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: 
 def main() -> None:
     """Pretrain and write the model folder."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=64, help=f"sequences of {BLOCK} tokens a step")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--layers", type=int, default=5)

@@ -88,6 +88,17 @@ def read_rows(data: Path, tokenizer: PreTrainedTokenizerFast) -> list[Row]:
     return rows
 
 
+def adapter(setting: Setting) -> LoraConfig:
+    """The LoRA configuration of a setting."""
+    return LoraConfig(
+        r=setting.r,
+        lora_alpha=setting.alpha,
+        lora_dropout=0.0,
+        target_modules=list(setting.targets),
+        task_type="CAUSAL_LM",
+    )
+
+
 def collate(rows: list[Row], pad: int, device: torch.device) -> dict[str, torch.Tensor]:
     """Right-padded inputs, mask and labels on the answers, each (batch, longest)."""
     longest = max(len(row["whole"]) for row in rows)
@@ -115,7 +126,8 @@ def fine_tune(model: torch.nn.Module, rows: list[Row], setting: Setting, pad: in
             min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / setting.steps))
         ),
     )
-    rng, order = Random(1), []
+    rng = Random(1)
+    order: list[int] = []
     model.train()
     begun = time.monotonic()
     for _ in range(setting.steps):
@@ -206,16 +218,7 @@ def measure(options: argparse.Namespace, setting: Setting | None) -> dict[str, A
     model.to(options.device)
     seconds = 0.0
     if setting:
-        model = get_peft_model(
-            model,
-            LoraConfig(
-                r=setting.r,
-                lora_alpha=setting.alpha,
-                lora_dropout=0.0,
-                target_modules=list(setting.targets),
-                task_type="CAUSAL_LM",
-            ),
-        )
+        model = get_peft_model(model, adapter(setting))
         seconds = fine_tune(model, train, setting, tokenizer.pad_token_id)
     loss = held_out_loss(model, test, tokenizer.pad_token_id)
     texts = answers(model, tokenizer, test, options.max_new_tokens)
@@ -236,9 +239,10 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--max-new-tokens", type=int, default=96)
     parser.add_argument("--only", type=int, nargs="*", help="places of the settings to measure")
+    parser.add_argument("--no-base", action="store_true", help="leave the base out")
     options = parser.parse_args()
     chosen = SETTINGS if options.only is None else [SETTINGS[place] for place in options.only]
-    for setting in (None, *chosen):
+    for setting in chosen if options.no_base else (None, *chosen):
         print(json.dumps(measure(options, setting)), flush=True)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-from pretraining.forms import MAPPINGS, Atom
+from pretraining.forms import Atom
 from pretraining.kinds import Kind, Value
+from pretraining.mappings import MAPPINGS
 from pretraining.names import Scope
 from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
@@ -68,7 +69,7 @@ class Repetition(Program):
         ]
 
     def clauses(self, voice: Voice, header: Header) -> list[str]:
-        """ "while n is above 3, ~subtract 2 from it", "~return the number of steps"."""
+        """The loop in one clause and the result in another."""
         n = header.parameters[0]
         side = voice.choice(("above", "greater than") if self.above else ("below", "less than"))
         result = f"~return {voice.phrase(self.goal + ' goal', _GOALS[self.goal])}"

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from pretraining.collectors import COLLECTOR_WEIGHTS, COLLECTORS, Collector
-from pretraining.forms import CONDITIONS, MAPPINGS, Atom, draw
+from pretraining.conditions import CONDITIONS
+from pretraining.forms import Atom, draw
 from pretraining.kinds import Kind, Value
+from pretraining.mappings import MAPPINGS
 from pretraining.names import VARIABLES, Scope
 from pretraining.phrasebook import Voice
 from pretraining.program import Header, Program
@@ -28,7 +30,7 @@ class Filter:
         return f"{'keep' if self.keep else 'drop'} {self.condition.key}"
 
     def clause(self, voice: Voice) -> str:
-        """ "~keep those that are even"."""
+        """The verb and the condition, as in ``~keep those that are even``."""
         verbs = (
             ("~keep only those that", "~keep the ones that", "~select those that")
             if self.keep
@@ -244,7 +246,8 @@ class Stream(Program):
 def draw_stream(rng: Random) -> Stream:
     """A random stream program of one to three stages."""
     source = rng.choices(SOURCES, weights=SOURCE_WEIGHTS)[0]
-    kind, stages = source.gives, []
+    kind = source.gives
+    stages: list[Filter | Atom] = []
     for _ in range(rng.choices((1, 2, 3), weights=(4, 5, 2))[0]):
         filters = sum(isinstance(stage, Filter) for stage in stages)
         # a mapped character may be longer than one, so that conditions on characters are over

@@ -44,7 +44,7 @@ def run(
         bool, typer.Option("--restart", help="Forget what is stored of this run; start over.")
     ] = False,
 ) -> None:
-    """Take a recipe from its text to a verdict and a release; continues an interrupted run."""
+    """Take a recipe to a verdict and a release; continues where it was."""
     _call("runner.commands.run:run", recipe, runs=runs, device=device, restart=restart)
 
 
@@ -87,7 +87,7 @@ def preview(
         int | None, typer.Option(min=0, help="Show the example of this source row, from 0.")
     ] = None,
 ) -> None:
-    """Show rendered examples with their supervised tokens, special tokens and lengths."""
+    """Show rendered examples, supervised tokens marked."""
     _call("runner.commands.preview:preview", recipe, rows=rows, partition=partition, row=row)
 
 
@@ -98,7 +98,7 @@ def gate(
         str | None, typer.Option(help="Judge by the gates of this recipe instead.")
     ] = None,
 ) -> None:
-    """Judge a finished run: exit 0 pass, 1 fail, 3 inconclusive, 4 error."""
+    """Judge a run: exit 0 pass, 1 fail, 3 inconclusive, 4 error."""
     _call("runner.commands.gate:gate", run, recipe=recipe)
 
 
@@ -109,7 +109,7 @@ def release(
         bool, typer.Option("--final", help="Pack the fit on all data (proofbox finalize).")
     ] = False,
 ) -> None:
-    """Pack adapter, tokenizer, evidence and report; refuses without a PASS."""
+    """Pack what may be shipped; refuses without a PASS."""
     _call("runner.commands.release:release", run, final=final)
 
 

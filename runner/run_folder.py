@@ -104,10 +104,11 @@ class RunFolder:
             raise UsageError(f"{origin}: the recipe of this run is gone. Name it with --recipe.")
         return origin
 
-    def note_seconds(self, stage: str, seconds: float) -> None:
-        """Record how long a finished stage took."""
+    def note_seconds(self, stage: str, seconds: float, *, keep_first: bool = False) -> None:
+        """Record how long a finished stage took; ``keep_first`` keeps an earlier figure."""
         timings = read_json(self.timings) if self.timings.is_file() else {}
-        write_json(self.timings, {**timings, stage: round(seconds, 3)})
+        if not (keep_first and stage in timings):
+            write_json(self.timings, {**timings, stage: round(seconds, 3)})
 
     def clear(self) -> None:
         """Remove everything but the lock file that this process holds."""

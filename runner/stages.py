@@ -60,11 +60,11 @@ class FreshProcessError(ProofboxError):
 
 
 @contextmanager
-def timed(folder: RunFolder, stage: str) -> Iterator[None]:
-    """Record the seconds of a stage that finishes."""
+def timed(folder: RunFolder, stage: str, *, keep_first: bool = False) -> Iterator[None]:
+    """Record the seconds of a stage that finishes; ``keep_first`` where a cache may answer."""
     started = time.perf_counter()
     yield
-    folder.note_seconds(stage, time.perf_counter() - started)
+    folder.note_seconds(stage, time.perf_counter() - started, keep_first=keep_first)
 
 
 def start(plan: Plan, *, restart: bool, progress: Progress) -> None:
@@ -95,7 +95,7 @@ def prepare(plan: Plan, progress: Progress) -> PreparedData:
     from runner.base_model.loaded_model import load_tokenizer
     from runner.data.preparation import prepare_data
 
-    with timed(plan.folder, "prepare"), progress.bar("preparing data") as advance:
+    with timed(plan.folder, "prepare", keep_first=True), progress.bar("preparing data") as advance:
         tokenizer = load_tokenizer(plan.recipe, plan.model)
         data = prepare_data(
             plan.recipe,

@@ -203,7 +203,7 @@ def test_finalize_fits_on_all_and_its_card_says_so(
     assert guarded(lambda: finalize(finished.path, recipe=None, device=None)) == 0
     assert guarded(lambda: release(finished.path, final=True)) == 0
     card = (finished.final.release / "README.md").read_text()
-    assert "train, validation and test" in card.replace("\n", " ")
+    assert "train + validation + test" in card.replace("\n", " ")
     digests = {
         json.loads(folder.training.read_text())["adapter_digest"]
         for folder in (finished, finished.final)

@@ -8,9 +8,8 @@ from typing import ClassVar
 
 import datasets
 import evaluate
-import numpy as np
 
-from evalsuite.corpus_scores import CORPUS_SCORES
+from evalsuite.corpus_scores import figure_values
 from evalsuite.figures import Figure
 
 
@@ -59,9 +58,7 @@ class ItemMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no ty
     def _compute(
         self, predictions: Sequence[str], references: Sequence[str], **columns: Sequence[str]
     ) -> dict[str, float]:
-        scores = self.scores(predictions, references, **columns)
-        whole = {figure: float(np.mean(values)) for figure, values in scores.items()}
-        for figure, rows in self.statistics(predictions, references).items():
-            totals = np.sum(np.asarray(rows, dtype=np.float64), axis=0)
-            whole[figure] = float(CORPUS_SCORES[figure](totals[None])[0])
-        return whole
+        return figure_values(
+            self.scores(predictions, references, **columns),
+            self.statistics(predictions, references),
+        )

@@ -51,3 +51,17 @@ def _fit_on_all(plan: Plan, final: RunFolder, progress: Progress) -> None:
     rows = concatenate_datasets([partition_dataset(data, name) for name in data.partitions])
     progress.announce(f"  fitting on all {len(rows):,} examples")
     train_on(plan, data, rows, final, validate=None, progress=progress)
+    _check_saved(plan, final)
+
+
+def _check_saved(plan: Plan, final: RunFolder) -> None:
+    """The adapter on disk, on a base model loaded anew, gives the logits of the trained one."""
+    from runner.base_model.loaded_model import load_model
+    from runner.training.adapter_probe import check_reloaded, probe_logits, probe_rows
+    from runner.training.lora import load_adapter
+
+    loaded = load_model(plan.recipe, plan.model, device=plan.device)
+    rows = probe_rows(final.probe)
+    base = probe_logits(loaded.model, rows)
+    adapter = probe_logits(load_adapter(loaded.model, final.adapter), rows)
+    check_reloaded(base, adapter, final.probe, str(loaded.dtype).removeprefix("torch."))

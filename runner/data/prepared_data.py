@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.data.partition import SPLITS
 from runner.errors import DataError
 
 
@@ -126,9 +127,10 @@ def prepared_data_from_json(values: Mapping[str, Any], folder: Path) -> Prepared
     Raises:
         KeyError, TypeError: something is missing or too much.
     """
+    stored = values["partitions"]
     partitions = {
-        name: PreparedPartition(**{**values_of, "lengths": _histogram(values_of["lengths"])})
-        for name, values_of in values["partitions"].items()
+        name: PreparedPartition(**{**stored[name], "lengths": _histogram(stored[name]["lengths"])})
+        for name in sorted(stored, key=SPLITS.index)  # JSON keeps them by name
     }
     return PreparedData(
         **{

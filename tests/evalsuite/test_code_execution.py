@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -101,7 +100,7 @@ def test_the_environment_is_empty_and_the_folder_is_its_own(
     tests = (
         "assert 'A_TOKEN' not in os.environ\n"
         "assert os.listdir() == []\n"
-        f"assert here != {os.getcwd()!r}\n"
+        f"assert here != {str(Path.cwd())!r}\n"
         "open('note', 'w').write('x')"
     )
     assert run(source, tests).outcome == "passed"

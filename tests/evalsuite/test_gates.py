@@ -23,8 +23,8 @@ def measured(metric: str, value: float, error: float, **changes: Any) -> Measure
     fields: dict[str, Any] = {
         "metric": metric, "subject": "adapter", "value": value, "standard_error": error,
         "low": value - 2 * error, "high": value + 2 * error, "degrees_of_freedom": 199,
-        "examples": 200, "unit": "", "higher_is_better": metric.endswith(("accuracy", "rougeL")),
-        "method": "clustered-ratio",
+        "examples": 200, "unit": "", "method": "clustered-ratio",
+        "higher_is_better": not metric.endswith(("loss", "perplexity")),
     }  # fmt: skip
     return Measurement(**{**fields, **changes})
 
@@ -123,7 +123,7 @@ def test_bounds_are_those_of_the_methods(evidence: Evidence) -> None:
     loss = judge_gate(Gate(metric="test.loss", claim="superior"), evidence)
     assert loss.bound == pytest.approx(-0.80 + t_quantile(0.95, 199) * 0.02)
     tests = judge_gate(Gate(metric="answers.tests_passed", claim="superior"), evidence)
-    assert (tests.low, tests.high) == tango_interval(30, 10, 200, pytest.approx(0.05).expected)
+    assert (tests.low, tests.high) == pytest.approx(tango_interval(30, 10, 200, 0.05))
     floor = judge_gate(Gate(metric="answers.tests_passed", claim="floor", at=0.5), evidence)
     assert (floor.low, floor.high) == pytest.approx(clopper_pearson(150, 200, 0.05))
     perplexity = judge_gate(Gate(metric="test.perplexity", claim="ceiling", at=3), evidence)
@@ -150,9 +150,7 @@ def test_smallest_detectable(evidence: Evidence) -> None:
         (Gate(metric="test.loss", claim="superior", confidence=1.0), "between 0.5 and 1"),
     ],
 )
-def test_what_cannot_be_answered_is_an_error(
-    evidence: Evidence, gate: Gate, message: str
-) -> None:
+def test_what_cannot_be_answered_is_an_error(evidence: Evidence, gate: Gate, message: str) -> None:
     verdict = judge([gate], evidence)
     assert verdict.verdict == "ERROR"
     assert message in verdict.gates[0].reason
@@ -167,6 +165,7 @@ def test_what_cannot_be_answered_is_an_error(
         {"standard_error": math.nan},
         {"examples": 0},
         {"method": "binary-items", "gained": None, "lost": None},
+        {"method": "binary-items", "gained": 150, "lost": 150},
     ],
 )
 def test_evidence_that_is_no_result_is_an_error(
@@ -176,6 +175,27 @@ def test_evidence_that_is_no_result_is_an_error(
     evidence = replace(evidence, differences=(spoiled,))
     found = judge_gate(Gate(metric="test.loss", claim="superior"), evidence)
     assert found.verdict == "ERROR"
+
+
+def test_a_perplexity_that_is_none_is_an_error(evidence: Evidence) -> None:
+    spoiled = measured("test.perplexity", -1.0, 0.1, method="log-ratio")
+    gate = Gate(metric="test.perplexity", claim="ceiling", at=3.0)
+    assert judge_gate(gate, replace(evidence, measurements=(spoiled,))).verdict == "ERROR"
+    wide = measured("test.perplexity", 50.0, 9e4, method="log-ratio")
+    found = judge_gate(gate, replace(evidence, measurements=(wide,)))
+    assert (found.verdict, found.high) == ("INCONCLUSIVE", math.inf)
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_the_better_side_is_the_measurements(evidence: Evidence, better: bool) -> None:
+    """Also for the metric of a plug-in, whose name tells nothing."""
+    evidence = replace(
+        evidence,
+        measurements=(measured("answers.edits", 5.0, 0.1, higher_is_better=better),),
+        differences=(difference("answers.edits", -3.0, 0.1),),
+    )
+    found = judge_gate(Gate(metric="answers.edits", claim="superior"), evidence)
+    assert found.verdict == ("FAIL" if better else "PASS")
 
 
 def test_one_example_is_inconclusive(evidence: Evidence) -> None:

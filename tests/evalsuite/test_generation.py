@@ -196,6 +196,11 @@ def test_an_empty_prompt_is_refused(mistral: Any) -> None:
         answers(mistral, [[1], []])
 
 
+def test_no_stop_token_is_refused(mistral: Any) -> None:
+    with pytest.raises(EvaluationError, match="there is no stop token"):
+        answers(mistral, [[1]], stops=())
+
+
 def test_progress_counts_to_the_end(
     mistral: Any, prompts: list[list[int]], progress: tuple[list[int], Callable[[int], None]]
 ) -> None:

@@ -133,9 +133,7 @@ def test_training_mode_comes_back_and_no_gradient_is_kept(
     assert all(weight.grad is None for weight in model.parameters())
 
 
-def test_a_loss_that_is_not_finite_names_the_example(
-    mistral: Any, examples: list[Example]
-) -> None:
+def test_a_loss_that_is_not_finite_names_the_example(mistral: Any, examples: list[Example]) -> None:
     import torch
 
     model = copy.deepcopy(mistral)

@@ -60,9 +60,7 @@ def test_perplexity_is_weighted_by_tokens() -> None:
     loss, perplexity = s.ratio(BASE, TOKENS), s.log_ratio(BASE, TOKENS)
     assert perplexity.low == pytest.approx(math.exp(loss.low))
     assert perplexity.high == pytest.approx(math.exp(loss.high))
-    assert perplexity.standard_error == pytest.approx(
-        math.exp(loss.value) * loss.standard_error
-    )
+    assert perplexity.standard_error == pytest.approx(math.exp(loss.value) * loss.standard_error)
 
 
 def test_the_difference_of_perplexities_has_the_jackknifes_error() -> None:
@@ -76,6 +74,11 @@ def test_the_difference_of_perplexities_has_the_jackknifes_error() -> None:
     found = s.paired_log_ratio(BASE, ADAPTER, TOKENS)
     assert found.value == pytest.approx(difference(everyone))
     assert found.standard_error == pytest.approx(jackknife, rel=0.1)
+
+
+def test_an_end_beyond_floating_point_is_infinite() -> None:
+    found = s.log_ratio([1.0, 500.0], [1.0, 1.0])
+    assert (found.low, found.high) == (pytest.approx(0.0), math.inf)
 
 
 def test_perplexity_beyond_floating_point_is_an_error() -> None:
@@ -120,7 +123,9 @@ def test_clustered_means_are_statsmodels() -> None:
     assert found.standard_error > 2 * s.item_mean(values).standard_error
 
 
-@pytest.mark.parametrize(("right", "items"), [(0, 1), (1, 1), (0, 20), (20, 20), (3, 17), (150, 200)])
+@pytest.mark.parametrize(
+    ("right", "items"), [(0, 1), (1, 1), (0, 20), (20, 20), (3, 17), (150, 200)]
+)
 def test_clopper_pearson_is_scipys(right: int, items: int) -> None:
     from scipy.stats import binomtest
 
