@@ -137,7 +137,8 @@ def _paired_question(gate: Gate, evidence: Evidence) -> _Question:
         estimate=difference.difference,
         low=low,
         high=high,
-        threshold=toward_better if measured.higher_is_better else -toward_better,
+        # + 0.0 turns -0.0 into 0.0, which reads better.
+        threshold=(toward_better if measured.higher_is_better else -toward_better) + 0.0,
         upward=measured.higher_is_better,
         strict=True,
         examples=difference.examples,

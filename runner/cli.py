@@ -14,6 +14,10 @@ import typer
 from runner.errors import ExitCode, MachineError, ProofboxError
 from runner.progress import print_error
 
+# Read by OpenMP when PyTorch is first imported. Threads that wait by spinning make a run ten times
+# slower on a machine that does anything else (docs/decisions/0005).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # What the machine refuses: full or read-only disks, missing rights, a limit on file sizes.
 OUTSIDE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EPERM,

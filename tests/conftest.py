@@ -12,6 +12,7 @@ import pytest
 # Before torch is imported: two tests run side by side on two cores, and a second thread each
 # makes both slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
