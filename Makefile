@@ -22,7 +22,7 @@ demo: setup      ## run the quickstart: from recipe text to a gated release
 	$(BIN)/proofbox run quickstart
 
 test: setup      ## the test suite that CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: setup ## simulations and kill tests that take minutes
 	$(BIN)/python -m pytest -m slow

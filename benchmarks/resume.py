@@ -2,7 +2,7 @@
 
     python benchmarks/resume.py [--recipe quickstart] [--kills 10] [--seed 0]
 
-One undisturbed run gives the reference. Then, once for every kill, a fresh run is started, killed with
+One undisturbed run gives the reference. Then, for every kill, a fresh run is started, killed with
 SIGKILL at a random moment of its duration, and the same command is run again; and one more run is
 killed while it trains and has its newest checkpoint truncated before it goes on.
 Writes benchmarks/resume.json; exits with 1 if any adapter differs.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.recipe_reading import recipe_file
 from runner.errors import RecipeError, UsageError
+from runner.recipe_reading import recipe_file
 from runner.recipe_reading.recipe_file import find_recipe, read_recipe, shipped_recipes
 
 SMALL = """version: 1

@@ -14,9 +14,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.recipe_reading import recipe_rules
 from runner.errors import Fault
 from runner.recipe import Recipe
+from runner.recipe_reading import recipe_rules
 from runner.recipe_reading.document import parse_document
 from runner.recipe_reading.recipe_file import recipe_faults
 

@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 from jsonschema import Draft202012Validator
 
-from runner.recipe_reading import schema_findings
 from runner.recipe import Recipe
+from runner.recipe_reading import schema_findings
 from runner.recipe_reading.recipe_schema import METASCHEMA, published_schema, resolve, schema_text
 from runner.recipe_reading.value_text import show_allowed
 
