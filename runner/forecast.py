@@ -40,7 +40,13 @@ class Forecast:
     hopeless_gates: tuple[str, ...]
 
 
-def forecast_run(plan: Plan, data: PreparedData, hopeless_gates: tuple[str, ...]) -> Forecast:
+def forecast_run(
+    plan: Plan,
+    data: PreparedData,
+    *,
+    finished_stages: tuple[str, ...],
+    hopeless_gates: tuple[str, ...],
+) -> Forecast:
     """Forecast ``plan`` on its prepared data.
 
     Raises:
@@ -66,7 +72,7 @@ def forecast_run(plan: Plan, data: PreparedData, hopeless_gates: tuple[str, ...]
         adapter_parameters=adapter,
         memory_bytes=_memory(plan, adapter, train.longest),
         seconds=operations / (REACHED * matrix_operations_per_second(plan.device)),
-        finished_stages=finished_stages(plan),
+        finished_stages=finished_stages,
         hopeless_gates=hopeless_gates,
     )
 

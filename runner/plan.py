@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runner.base_model.loaded_model import apply_threads, choose_device
 from runner.base_model.model_source import ModelSource, find_model
+from runner.base_model.quantization import trainable_kernel
 from runner.data.sources import SourceRecord, resolve_source
-from runner.digests import digest_of_json
+from runner.digests import digest_of_json, file_digest
 from runner.errors import MachineError
 from runner.recipe import Recipe
 from runner.recipe_reading.recipe_file import read_recipe
 from runner.run_folder import RunFolder
 from runner.stored_json import write_bytes, write_json
+from runner.training.trainer_setup import choose_optimizer
 from runner.versions import LEARNING, code_digest, installed_versions
 
 # What the trained adapter depends on. Evaluation and gates may change without training again;
@@ -71,6 +74,7 @@ def make_plan(recipe_file: Path, *, runs: Path, device: str | None = None) -> Pl
             "learned": learned,
             "data": source.digest,
             "model": model.digest,
+            "chat_template": _template_file_digest(recipe, recipe_file.parent),
             "versions": versions,
             "code": code_digest(LEARNING),
         }
@@ -88,9 +92,35 @@ def make_plan(recipe_file: Path, *, runs: Path, device: str | None = None) -> Pl
     )
 
 
-def write_lock(plan: Plan) -> dict[str, Any]:
-    """Write ``lock.json`` and the recipe as given into the run folder, and return the lock."""
-    lock = lock_of(plan)
+def _template_file_digest(recipe: Recipe, folder: Path) -> str | None:
+    """Digest of the recipe's own chat template; those of tokenizer and package count elsewhere."""
+    path = folder / recipe.template.chat
+    return file_digest(path) if path.suffix == ".jinja" and path.is_file() else None
+
+
+def decisions_of(plan: Plan) -> list[str]:
+    """What the recipe leaves to the machine, and what was chosen here."""
+    recipe, chosen = plan.recipe, []
+    if recipe.hardware.device == "auto":
+        chosen.append(f"hardware.device: auto is {plan.device}")
+    if recipe.hardware.threads == "auto":
+        chosen.append(f"hardware.threads: auto is {plan.threads}")
+    if recipe.model.dtype == "auto":
+        auto = "float32" if plan.device == "cpu" else "the checkpoint's own"
+        chosen.append(f"model.dtype: auto is {auto}")
+    if recipe.quantization.method == "gptq" and recipe.quantization.kernel == "auto":
+        chosen.append(f"quantization.kernel: auto is {trainable_kernel(plan.device)}")
+    _, substituted = choose_optimizer(recipe.training.optimizer, plan.device)
+    return [*chosen, *([substituted] if substituted else [])]
+
+
+def write_lock(plan: Plan, partitions: Mapping[str, str]) -> dict[str, Any]:
+    """Write ``lock.json`` and the recipe as given into the run folder, and return the lock.
+
+    ``partitions`` are the digests of membership by partition, which every process that loads the
+    data compares.
+    """
+    lock = {**lock_of(plan), "partitions": dict(partitions)}
     write_json(plan.folder.lock, lock)
     write_json(plan.folder.path / "origin.json", {"recipe_file": str(plan.recipe_file.resolve())})
     suffix = ".json" if plan.recipe_file.suffix == ".json" else ".yaml"
@@ -131,7 +161,7 @@ def lock_of(plan: Plan) -> dict[str, Any]:
             "python": platform.python_version(),
         },
         "seed": plan.recipe.seed,
-        "decisions": [],
+        "decisions": decisions_of(plan),
     }
 
 

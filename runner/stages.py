@@ -82,7 +82,6 @@ def start(plan: Plan, *, restart: bool, progress: Progress) -> None:
     if restart:
         plan.folder.clear()
     progress.log = plan.folder.path / "run.log"
-    write_lock(plan)
     progress.announce(f"{plan.recipe.name}, run {plan.run_id}: {plan.folder.path}")
     progress.announce(
         f"  {plan.model.architecture}, {plan.model.parameters / 1e6:,.1f} M parameters, on "
@@ -106,6 +105,7 @@ def prepare(plan: Plan, progress: Progress) -> PreparedData:
             on_progress=lambda done, total: advance(done, total, ""),
         )
     write_json(plan.folder.data, data.as_json())
+    write_lock(plan, {name: part.digest for name, part in data.partitions.items()})
     progress.announce(data_summary(data))
     return data
 

@@ -16,7 +16,7 @@ from runner.plan import Plan, make_plan
 from runner.progress import Progress
 from runner.recipe import DecodingBlock
 from runner.stages import evaluation_batch_tokens
-from runner.stored_json import write_json
+from runner.stored_json import read_json, write_json
 
 # Base losses on this many rows are computed again beside the adapter, adapter switched off.
 REPEATED_ROWS = 8
@@ -54,6 +54,7 @@ def evaluate_subject_command(
         base_folder=plan.base_folder,
         cache_folder=cache_folder(),
     )
+    _check_partitions(plan, data)
     spec = evaluation_spec(plan, data, loaded)
     used = {*spec.loss, *(task.data for task in spec.generation)}
     with progress.bar(f"evaluating the {subject}") as advance:
@@ -67,6 +68,18 @@ def evaluate_subject_command(
             on_progress=lambda what, done, total: advance(done, total, what),
         )
     return ExitCode.PASS
+
+
+def _check_partitions(plan: Plan, data: PreparedData) -> None:
+    """Membership of every partition is what the lock says, also in this process."""
+    locked = read_json(plan.folder.lock)["partitions"]
+    found = {name: part.digest for name, part in data.partitions.items()}
+    if found != locked:
+        changed = ", ".join(sorted(n for n in {*locked, *found} if locked.get(n) != found.get(n)))
+        raise DataError(
+            f"the partitions {changed} hold other rows here than lock.json says. "
+            "Run the recipe again."
+        )
 
 
 def die_with_parent() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from runner.data.preparation import PreparedData
 from runner.errors import ExitCode
-from runner.forecast import Forecast, forecast_run
-from runner.plan import Plan, lock_of, make_plan, write_lock
+from runner.forecast import Forecast, finished_stages, forecast_run
+from runner.plan import Plan, lock_of, make_plan
 from runner.progress import Progress
 from runner.recipe_reading.recipe_file import find_recipe
 from runner.run_folder import held
@@ -24,10 +24,12 @@ def plan(recipe: str, *, runs: Path, device: str | None, format: str) -> ExitCod
 
     quiet_libraries()
     resolved = make_plan(find_recipe(recipe), runs=runs, device=device)
+    finished = finished_stages(resolved)
     with held(resolved.folder):
-        write_lock(resolved)
         data = stages.prepare(resolved, Progress(resolved.folder.path / "run.log"))
-    forecast = forecast_run(resolved, data, hopeless_gates(resolved, data))
+    forecast = forecast_run(
+        resolved, data, finished_stages=finished, hopeless_gates=hopeless_gates(resolved, data)
+    )
     if format == "json":
         text = json.dumps({**lock_of(resolved), "forecast": asdict(forecast)}, indent=1)
     else:
