@@ -135,6 +135,8 @@ def _clears(gate: Gate, bound: float) -> bool:
 def _sentence(
     gate: Gate, examples: int, best: float, needed: int | None, discordance: float
 ) -> str:
+    if math.isinf(best) and best < 0:
+        return f"cannot pass: an interval needs at least 2 examples; this split has {examples:,}"
     if not _clears(gate, best):
         shown = -best if gate.claim == "ceiling" else best
         return (

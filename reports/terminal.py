@@ -17,7 +17,6 @@ from reports.number_text import (
     NOTHING,
     count,
     interval_text,
-    plain,
     scale_of,
     seconds,
     size,
@@ -39,7 +38,7 @@ def verdict_panel(verdict: Verdict) -> RenderableType:
     if verdict.gates:
         parts += [Text(), _gate_table(verdict)]
     if verdict.adapter_digest is not None:
-        parts += [Text(), _text(f"adapter sha256 {verdict.adapter_digest}", "dim")]
+        parts += [Text(), _text(f"adapter {verdict.adapter_digest}", "dim")]
     title = Text(f" {verdict.verdict} {MINUS} {DECISIONS[verdict.verdict]} ", f"bold {style}")
     if verdict.verdict == DECISIONS[verdict.verdict]:
         title = Text(f" {verdict.verdict} ", f"bold {style}")
@@ -49,7 +48,7 @@ def verdict_panel(verdict: Verdict) -> RenderableType:
         title_align="left",
         border_style=style,
         box=box.ROUNDED,
-        padding=(1, 2),
+        padding=(1, 1),
     )
 
 
@@ -57,14 +56,14 @@ def _gate_table(verdict: Verdict) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("verdict", "gate"):
         table.add_column(name, header_style="dim", overflow="fold")
-    for name in ("estimate", "must clear", "examples"):
+    for name in ("estimate", "examples"):
         table.add_column(name, header_style="dim", justify="right", overflow="fold")
     for result in verdict.gates:
+        metric, _, claim = gate_as_written(result.gate).partition(" ")
         table.add_row(
             Text(result.verdict, _STYLES[result.verdict]),
-            _text(gate_as_written(result.gate)),
+            Group(_text(metric), _text(f"  {claim}", "dim")),
             _text(_estimate_text(result)),
-            _text(plain(result.threshold) if result.threshold is not None else NOTHING),
             _text(count(result.examples)),
         )
     return table

@@ -36,7 +36,9 @@ RunPath = Annotated[
     Path, typer.Argument(help="A run folder: runs/<recipe name>/<run id>, or its parent.")
 ]
 Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda; overrides the recipe.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Overrides the recipe's device.")
+]
 
 
 @app.command()

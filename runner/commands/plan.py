@@ -39,7 +39,7 @@ def plan(recipe: str, *, runs: Path, device: str | None, format: str) -> ExitCod
 
 
 def hopeless_gates(resolved: Plan, data: PreparedData) -> tuple[str, ...]:
-    """A sentence for each gate that the examples there are cannot let pass."""
+    """A sentence for each gate that has too few examples to be expected to pass."""
     from evalsuite.power import too_few_examples
 
     examples = {name: part.rows for name, part in data.partitions.items()}
@@ -83,7 +83,7 @@ def plan_text(resolved: Plan, data: PreparedData, forecast: Forecast) -> str:
         f"  done before  {', '.join(forecast.finished_stages) or 'nothing'}",
     ]
     if forecast.hopeless_gates:
-        lines.append("  these gates cannot pass with the examples there are:")
+        lines.append("  too few examples for these gates:")
         lines += [f"    {sentence}" for sentence in forecast.hopeless_gates]
     return "\n".join(lines)
 

@@ -31,7 +31,8 @@ def test_verdict_panel_names_the_decision_and_every_gate(run_folder: Path) -> No
     text = printed(verdict_panel(read_verdict(run_folder / "verdict.json")))
     assert "PASS - RELEASE" in text
     assert "All 3 gates pass." in text
-    assert f"{TASK}.tests_passed floor at 0.5" in text
+    assert f"{TASK}.tests_passed" in text
+    assert "floor at 0.5" in text
     assert "adapter sha256" in text
 
 
