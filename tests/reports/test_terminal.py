@@ -33,7 +33,7 @@ def test_verdict_panel_names_the_decision_and_every_gate(run_folder: Path) -> No
     assert "All 3 gates pass." in text
     assert f"{TASK}.tests_passed" in text
     assert "floor at 0.5" in text
-    assert "adapter sha256" in text
+    assert f"adapter {read_verdict(run_folder / 'verdict.json').adapter_digest}" in text
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
