@@ -183,7 +183,7 @@ def _training_lines(training: Training) -> list[str]:
         f"{counted(training.steps, 'optimizer step')}, each of "
         f"{counted(training.examples_per_step, 'example')} ({count(training.tokens)} tokens)",
         f"{count(training.trainable_parameters)} trainable parameters ({share} of all)",
-        f"Adapter SHA-256 `{training.adapter_digest}`",
+        f"Adapter digest `{training.adapter_digest}` (over all its files)",
     ]
 
 

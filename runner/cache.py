@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
 from pathlib import Path
 
+from runner.run_folder import remove
 from runner.stored_json import sync_folder
 
 
@@ -20,14 +22,19 @@ def cache_folder() -> Path:
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Copy a folder so that ``target`` is either whole or absent; an old target is replaced."""
+    """Copy a folder so that ``target`` is either whole or absent.
+
+    An old target is replaced; where another process was faster, its copy stays.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         shutil.copytree(source, temporary)
-        if target.exists():
-            shutil.rmtree(target)
+        remove(target)
         temporary.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT) or not target.is_dir():
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     sync_folder(target.parent)

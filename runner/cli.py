@@ -149,12 +149,20 @@ def finalize(
 @app.command(hidden=True)
 def evaluate_subject(
     recipe: Path,
+    *,
     subject: Annotated[Literal["base", "adapter"], typer.Option()],
     run_id: Annotated[str, typer.Option()],
     runs: Annotated[Path, typer.Option()],
     device: Annotated[str, typer.Option()],
+    out: Annotated[Path, typer.Option()],
+    parent: Annotated[int, typer.Option()],
 ) -> None:
     """Evaluate one subject of a run; what `run` calls in a fresh process."""
+    from runner.parent import die_with_parent
+
+    code = guarded(lambda: die_with_parent(parent))
+    if code:
+        raise typer.Exit(code)
     _call(
         "runner.commands.evaluate_subject:evaluate_subject_command",
         recipe,
@@ -162,6 +170,7 @@ def evaluate_subject(
         run_id=run_id,
         runs=runs,
         device=device,
+        out=out,
     )
 
 

@@ -118,18 +118,3 @@ def matrix_operations_per_second(device: str) -> float:
     if device == "cuda":
         torch.cuda.synchronize()
     return repeats * 2 * size**3 / (time.perf_counter() - started)
-
-
-def finished_stages(plan: Plan) -> tuple[str, ...]:
-    """Stages whose record lies in the run folder."""
-    folder = plan.folder
-    records = {
-        "prepare": folder.data,
-        "evaluate base": folder.evaluation / "base" / "sealed.json",
-        "train": folder.training,
-        "evaluate adapter": folder.evaluation / "adapter" / "sealed.json",
-        "verdict": folder.verdict,
-        "report": folder.report,
-        "release": folder.release / "SHA256SUMS",
-    }
-    return tuple(stage for stage, path in records.items() if path.is_file())

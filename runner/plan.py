@@ -52,21 +52,36 @@ class Plan:
         return self.recipe_file.parent
 
 
-def make_plan(recipe_file: Path, *, runs: Path, device: str | None = None) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """Hub revisions that were resolved before, so that a branch that moves changes nothing."""
+
+    data: str | None = None
+    model: str | None = None
+
+
+def make_plan(
+    recipe_file: Path, *, runs: Path, device: str | None = None, pinned: Pinned = Pinned()
+) -> Plan:
     """Read and resolve a recipe.
 
     Args:
         recipe_file: The recipe.
         runs: Folder of all runs.
         device: Overrides the recipe's ``hardware.device``.
+        pinned: Commits that stand for the recipe's own revisions.
 
     Raises:
         RecipeError: every fault of the recipe.
         MachineError: its data or model cannot be found, or the device is not there.
     """
     recipe = read_recipe(recipe_file)
-    source = resolve_source(recipe.dataset, recipe_file.parent)
-    model = find_model(recipe.model.base, recipe.model.revision, folder=recipe_file.parent)
+    dataset = recipe.dataset
+    if pinned.data is not None:
+        dataset = dataset.model_copy(update={"revision": pinned.data})
+    source = resolve_source(dataset, recipe_file.parent)
+    revision = pinned.model or recipe.model.revision
+    model = find_model(recipe.model.base, revision, folder=recipe_file.parent)
     versions = installed_versions()
     learned = recipe.model_dump(mode="json", include=set(LEARNED))
     run_id = digest_of_json(
@@ -123,8 +138,11 @@ def write_lock(plan: Plan, partitions: Mapping[str, str]) -> dict[str, Any]:
     lock = {**lock_of(plan), "partitions": dict(partitions)}
     write_json(plan.folder.lock, lock)
     write_json(plan.folder.path / "origin.json", {"recipe_file": str(plan.recipe_file.resolve())})
-    suffix = ".json" if plan.recipe_file.suffix == ".json" else ".yaml"
-    write_bytes(plan.folder.path / f"recipe{suffix}", plan.recipe_file.read_bytes())
+    given, other = "recipe.yaml", "recipe.json"
+    if plan.recipe_file.suffix == ".json":
+        given, other = other, given
+    write_bytes(plan.folder.path / given, plan.recipe_file.read_bytes())
+    (plan.folder.path / other).unlink(missing_ok=True)
     return lock
 
 

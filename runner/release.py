@@ -1,4 +1,4 @@
-"""The release: only files whose digests the verdict names, with their checksums."""
+"""The release: only what was judged, file by file, with checksums."""
 
 from __future__ import annotations
 
@@ -7,48 +7,79 @@ from pathlib import Path
 
 from runner.digests import file_digest
 from runner.errors import MachineError
-from runner.run_folder import RunFolder
-from runner.stored_json import sync_folder, write_bytes
-from runner.training.adapter_files import WEIGHTS
+from runner.run_folder import RunFolder, remove
+from runner.stored_json import read_json, sync_folder, write_bytes
+from runner.subject_evaluation import is_sealed
+from runner.training.adapter_files import folder_digest
+from runner.training.train_adapter import read_training
 
 EVIDENCE_FILES = ("lock.json", "data.json", "training.json", "evidence.json", "verdict.json")
+SUBJECTS = ("base", "adapter")
 
 
-def make_release(
-    run: RunFolder,
-    adapter: RunFolder,
-    *,
-    adapter_digest: str,
-    tokenizer_files: Path,
-    card: str,
-) -> Path:
+def check_evidence(run: RunFolder, judged: str | None) -> None:
+    """The adapter that was judged is the one that was trained, and its evaluations are whole.
+
+    Raises:
+        MachineError: something changed since; the message names it.
+    """
+    training = read_training(run)
+    if training.adapter_digest != judged:
+        raise MachineError(
+            f"{run.verdict}: this verdict is about another adapter than {run.adapter}. "
+            "Run the recipe again."
+        )
+    for subject in SUBJECTS:
+        folder = run.evaluation / subject
+        if folder.is_dir() and not is_sealed(folder):
+            raise MachineError(
+                f"{folder}: the evaluation is not as it was judged. Run the recipe again."
+            )
+
+
+def check_adapter(adapter: RunFolder) -> None:
+    """Adapter and tokenizer on disk are, in every file, as they were after training.
+
+    Raises:
+        MachineError: a file changed, is missing, or is too many.
+    """
+    training = read_training(adapter)
+    for folder, expected in (
+        (adapter.adapter, training.adapter_digest),
+        (adapter.tokenizer, training.tokenizer_digest),
+    ):
+        if not folder.is_dir() or folder_digest(folder) != expected:
+            raise MachineError(
+                f"{folder}: not the one that was judged: a file changed since the training. "
+                "It will not be released."
+            )
+    if read_json(adapter.reload)["adapter_digest"] != training.adapter_digest:
+        raise MachineError(
+            f"{adapter.reload}: no proof that this adapter, read back from disk, is the one that "
+            "was trained. It will not be released."
+        )
+
+
+def make_release(run: RunFolder, adapter: RunFolder, *, card: str) -> Path:
     """Pack the release folder of ``adapter`` (the run itself, or its final fit) in one step.
 
     Args:
         run: The gated run; its recipe, lock, evidence, verdict and report go along.
         adapter: Where the adapter to ship lies.
-        adapter_digest: SHA-256 that its weights must have.
-        tokenizer_files: Folder with the tokenizer as trained with, padding on the left as
-            generation needs it.
         card: Text of the model card.
 
     Raises:
         MachineError: the adapter on disk is not the one that was judged.
     """
-    found = file_digest(adapter.adapter / WEIGHTS)
-    if found != adapter_digest:
-        raise MachineError(
-            f"{adapter.adapter}: the adapter is not the one that was judged (SHA-256 "
-            f"{found[:12]}…, judged {adapter_digest[:12]}…). It will not be released."
-        )
-    temporary = adapter.path / ".release.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    check_adapter(adapter)
+    temporary = adapter.path / ".release"
+    remove(temporary)
     shutil.copytree(adapter.adapter, temporary)
-    shutil.copytree(tokenizer_files, temporary, dirs_exist_ok=True)
+    shutil.copytree(adapter.tokenizer, temporary, dirs_exist_ok=True)
     _copy_evidence(run, temporary)
     write_bytes(temporary / "README.md", card.encode())
     write_bytes(temporary / "SHA256SUMS", checksums(temporary).encode())
-    shutil.rmtree(adapter.release, ignore_errors=True)
+    remove(adapter.release)
     temporary.rename(adapter.release)
     sync_folder(adapter.path)
     return adapter.release
@@ -60,7 +91,9 @@ def _copy_evidence(run: RunFolder, target: Path) -> None:
     shutil.copy2(run.report, target / run.report.name)
     for name in EVIDENCE_FILES:
         shutil.copy2(run.path / name, target / name)
-    shutil.copytree(run.evaluation, target / "evaluation")
+    shutil.copytree(
+        run.evaluation, target / "evaluation", ignore=shutil.ignore_patterns(".*", "sealed.json")
+    )
 
 
 def checksums(folder: Path) -> str:

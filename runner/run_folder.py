@@ -60,6 +60,11 @@ class RunFolder:
         return self.path / "adapter"
 
     @property
+    def tokenizer(self) -> Path:
+        """The tokenizer as it was trained with."""
+        return self.path / "tokenizer"
+
+    @property
     def probe(self) -> Path:
         """Logits of the adapter in memory, which the adapter on disk must give again."""
         return self.path / "probe.safetensors"
@@ -110,15 +115,45 @@ class RunFolder:
         if not (keep_first and stage in timings):
             write_json(self.timings, {**timings, stage: round(seconds, 3)})
 
+    @property
+    def reload(self) -> Path:
+        """Proof that the adapter on disk is the one that was trained."""
+        return self.path / "reload.json"
+
     def clear(self) -> None:
-        """Remove everything but the lock file that this process holds."""
-        for entry in self.path.iterdir():
-            if entry.name == "run.lock":
-                continue
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+        """Forget everything but the lock file that this process holds, in one step."""
+        aside = self.path.with_name(f".{self.path.name}.forgotten")
+        remove(aside)
+        aside.mkdir()
+        # The lock goes first: without it nothing that is left counts as a run.
+        for entry in sorted(self.path.iterdir(), key=lambda path: path != self.lock):
+            if entry.name != "run.lock":
+                entry.rename(aside / entry.name)
+        remove(aside)
+
+    def withdraw(self, *, verdict: bool = False) -> None:
+        """Take back the releases and, on request, all that was concluded from evaluations."""
+        concluded = (self.verdict, self.evidence, self.report) if verdict else ()
+        for path in (self.release, self.final.release, *concluded):
+            remove(path)
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written."""
+        for place in (self.path, self.evaluation, self.final.path):
+            for leftover in place.glob(".*") if place.is_dir() else ():
+                remove(leftover)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there. A folder is renamed first: never half a folder."""
+    if path.is_dir() and not path.name.startswith("."):
+        hidden = path.with_name(f".{path.name}.removed")
+        shutil.rmtree(hidden, ignore_errors=True)
+        path = path.rename(hidden)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def open_run(path: Path) -> RunFolder:

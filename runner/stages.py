@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import shutil
+import os
 import subprocess
 import sys
 import time
@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 from evalsuite.records import Evidence, Gate, Subject, Verdict
 from runner.cache import cache_folder, copy_folder
 from runner.data.preparation import PreparedData
-from runner.digests import digest_of_json, file_digest
-from runner.errors import ExitCode, MachineError, ProofboxError
+from runner.digests import digest_of_json
+from runner.errors import ExitCode, ProofboxError
 from runner.plan import Plan, check_writable, write_lock
 from runner.progress import Progress
 from runner.recipe import GateBlock, Recipe
-from runner.run_folder import RunFolder
-from runner.stored_json import write_json
+from runner.run_folder import RunFolder, remove
+from runner.stored_json import read_json, write_json
 from runner.subject_evaluation import evaluation_inputs, is_sealed_for, seal_evaluation
-from runner.training.adapter_files import WEIGHTS
+from runner.training.adapter_files import folder_digest
 from runner.training.train_adapter import TrainedAdapter, read_training, train_adapter
 from runner.versions import MEASURING, code_digest
 
@@ -52,11 +52,18 @@ class FreshProcessError(ProofboxError):
     """A fresh process ended with an error that it has already explained."""
 
     def __init__(self, code: int) -> None:
-        """Keep the exit code of the process, so that the command ends with the same."""
-        known = {int(c) for c in ExitCode}
-        self.exit_code = ExitCode(code) if code in known else ExitCode.DEFECT
-        killed = f"a process of this run was killed by signal {-code}" if code < 0 else ""
-        super().__init__(killed)
+        """Keep the exit codes that say something of a user's; all others are defects of ours."""
+        explained = (ExitCode.RECIPE, ExitCode.ENVIRONMENT, ExitCode.INTERRUPTED)
+        killed = code < 0
+        self.exit_code = ExitCode.ENVIRONMENT if killed else ExitCode.DEFECT
+        if code in explained:
+            self.exit_code = ExitCode(code)
+        super().__init__(
+            f"the evaluation was killed by signal {-code}. If the system ran out of memory, lower "
+            "hardware.batch_tokens. The same command continues."
+            if killed
+            else ""
+        )
 
 
 @contextmanager
@@ -81,6 +88,9 @@ def start(plan: Plan, *, restart: bool, progress: Progress) -> None:
     check_writable(plan.folder.path, needed_bytes=RUN_BYTES + CHECKPOINTS_BYTES * parameters)
     if restart:
         plan.folder.clear()
+    plan.folder.sweep()
+    if recipe_changed(plan):
+        plan.folder.withdraw(verdict=True)
     progress.log = plan.folder.path / "run.log"
     progress.announce(f"{plan.recipe.name}, run {plan.run_id}: {plan.folder.path}")
     progress.announce(
@@ -89,12 +99,29 @@ def start(plan: Plan, *, restart: bool, progress: Progress) -> None:
     )
 
 
+def recipe_changed(plan: Plan) -> bool:
+    """Whether the folder holds records of this run under another evaluation, gates or name."""
+    if not plan.folder.lock.is_file():
+        return False
+    recipe = plan.recipe.model_dump(mode="json")
+    return bool(read_json(plan.folder.lock)["recipe_digest"] != digest_of_json(recipe))
+
+
 def prepare(plan: Plan, progress: Progress) -> PreparedData:
+    """Prepare the data and record what the run is made of."""
+    with timed(plan.folder, "prepare", keep_first=True):
+        data = prepared(plan, progress)
+    write_json(plan.folder.data, data.as_json())
+    write_lock(plan, {name: part.digest for name, part in data.partitions.items()})
+    return data
+
+
+def prepared(plan: Plan, progress: Progress) -> PreparedData:
     """Partition, render, tokenize and check every row; cached by content."""
     from runner.base_model.loaded_model import load_tokenizer
     from runner.data.preparation import prepare_data
 
-    with timed(plan.folder, "prepare", keep_first=True), progress.bar("preparing data") as advance:
+    with progress.bar("preparing data") as advance:
         tokenizer = load_tokenizer(plan.recipe, plan.model)
         data = prepare_data(
             plan.recipe,
@@ -104,8 +131,6 @@ def prepare(plan: Plan, progress: Progress) -> PreparedData:
             cache_folder=cache_folder(),
             on_progress=lambda done, total: advance(done, total, ""),
         )
-    write_json(plan.folder.data, data.as_json())
-    write_lock(plan, {name: part.digest for name, part in data.partitions.items()})
     progress.announce(data_summary(data))
     return data
 
@@ -119,37 +144,55 @@ def data_summary(data: PreparedData) -> str:
 
 def evaluate(plan: Plan, data: PreparedData, subject: Subject, progress: Progress) -> None:
     """Evaluate the base model, or the adapter as it lies on disk, in a fresh process."""
-    if subject == "base" and not plan.recipe.evaluation.base:
-        return
-    digest = file_digest(plan.folder.adapter / WEIGHTS) if subject == "adapter" else None
-    inputs = evaluation_inputs(plan, data, digest)
     folder = plan.folder.evaluation / subject
+    if subject == "base" and not plan.recipe.evaluation.base:
+        remove(folder)
+        return
+    inputs = inputs_of(plan, data, subject)
     if is_sealed_for(folder, inputs):
         progress.announce(f"  evaluation of the {subject}: done before")
         return
     cached = cache_folder() / "evaluations" / inputs
     if subject == "base" and is_sealed_for(cached, inputs):
         copy_folder(cached, folder)
-        progress.announce("  evaluation of the base: taken from the cache")
-        return
+        if is_sealed_for(folder, inputs):
+            progress.announce("  evaluation of the base: taken from the cache")
+            return
     started = time.perf_counter()
     with timed(plan.folder, f"evaluate {subject}"):
-        _evaluate_in_fresh_process(plan, subject)
-        seal_evaluation(folder, inputs)
+        _evaluate_in_fresh_process(plan, subject, inputs)
     progress.announce(f"  evaluated the {subject} in {time.perf_counter() - started:.0f} s")
     if subject == "base":
         copy_folder(folder, cached)
 
 
-def _evaluate_in_fresh_process(plan: Plan, subject: Subject) -> None:
-    command = [
-        *(sys.executable, "-m", "runner", "evaluate-subject", str(plan.recipe_file)),
+def inputs_of(plan: Plan, data: PreparedData, subject: Subject) -> str:
+    """Digest of everything that the evaluation of ``subject`` depends on."""
+    adapter = folder_digest(plan.folder.adapter) if subject == "adapter" else None
+    return evaluation_inputs(plan, data, adapter)
+
+
+def _evaluate_in_fresh_process(plan: Plan, subject: Subject, inputs: str) -> None:
+    """Evaluate into a folder of its own, and give it its name only when it is whole."""
+    target = plan.folder.evaluation / subject
+    private = target.with_name(f".{subject}.{os.getpid()}")
+    remove(private)
+    arguments = [
+        *("evaluate-subject", str(plan.recipe_file.resolve())),
         *("--subject", subject, "--run-id", plan.run_id, "--device", plan.device),
-        *("--runs", str(plan.folder.path.parent.parent)),
+        *("--runs", str(plan.folder.path.parent.parent.resolve())),
+        *("--out", str(private.resolve()), "--parent", str(os.getpid())),
     ]
-    finished = subprocess.run(command, check=False)
+    # -P: modules of the user's own folder must not stand in for ours.
+    command = [sys.executable, "-P", "-m", "runner", *arguments]
+    places = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+    finished = subprocess.run(command, check=False, env=environment)
     if finished.returncode != 0:
         raise FreshProcessError(finished.returncode)
+    seal_evaluation(private, inputs)
+    remove(target)
+    private.rename(target)
 
 
 def train(plan: Plan, data: PreparedData, progress: Progress) -> TrainedAdapter:
@@ -168,11 +211,26 @@ def train(plan: Plan, data: PreparedData, progress: Progress) -> TrainedAdapter:
 
 def finished_training(folder: RunFolder) -> TrainedAdapter | None:
     """The record of a finished training whose adapter is still what it was."""
-    weights = folder.adapter / WEIGHTS
-    if not (folder.training.is_file() and weights.is_file()):
+    if not (folder.training.is_file() and folder.adapter.is_dir()):
         return None
     record = read_training(folder)
-    return record if file_digest(weights) == record.adapter_digest else None
+    whole = folder_digest(folder.adapter) == record.adapter_digest
+    return record if whole and folder_digest(folder.tokenizer) == record.tokenizer_digest else None
+
+
+def finished_stages(plan: Plan, data: PreparedData) -> tuple[str, ...]:
+    """Stages that ``run`` would not do again."""
+    folder = plan.folder
+    done = []
+    if plan.recipe.evaluation.base and is_sealed_for(
+        folder.evaluation / "base", inputs_of(plan, data, "base")
+    ):
+        done.append("evaluate base")
+    if finished_training(folder) is not None:
+        done.append("train")
+        if is_sealed_for(folder.evaluation / "adapter", inputs_of(plan, data, "adapter")):
+            done.append("evaluate adapter")
+    return tuple(done)
 
 
 def train_on(
@@ -185,12 +243,15 @@ def train_on(
     progress: Progress,
 ) -> TrainedAdapter:
     """Load the base model and train on ``rows`` into ``folder``."""
-    from runner.base_model.loaded_model import load_model, quiet_libraries
+    from runner.base_model.loaded_model import load_model, memory_explained, quiet_libraries
 
     quiet_libraries()
     loaded = load_model(plan.recipe, plan.model, device=plan.device)
-    save_tokenizer(loaded, data, folder.path / "tokenizer")
-    adapter = train_adapter(plan.recipe, loaded, rows, folder, progress=progress, validate=validate)
+    save_tokenizer(loaded, data, folder.tokenizer)
+    with memory_explained("hardware.micro_batch_size, or set hardware.activation_checkpointing"):
+        adapter = train_adapter(
+            plan.recipe, loaded, rows, folder, progress=progress, validate=validate
+        )
     progress.announce(
         f"  trained {adapter.trainable_parameters:,} parameters for {adapter.steps} steps: loss "
         f"{adapter.history[-1]['loss']:.3f}, {adapter.tokens_per_second:,.0f} tokens/s"
@@ -205,6 +266,7 @@ def save_tokenizer(loaded: LoadedModel, data: PreparedData, target: Path) -> Non
     tokenizer = copy.deepcopy(loaded.tokenizer)
     tokenizer.chat_template = data.chat_template
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"
+    remove(target)
     tokenizer.save_pretrained(str(target))
 
 
@@ -296,24 +358,19 @@ def release(folder: RunFolder, verdict: Verdict, *, final: bool = False) -> Path
     """Pack the release where every gate holds; otherwise there is none, and no old one is left.
 
     ``final`` packs the fit on all data, whose figures are those of the gated run.
+
+    Raises:
+        MachineError: adapter, tokenizer, evaluations or evidence are not those that were judged.
     """
     from reports.model_card import model_card
-    from runner.release import make_release
+    from reports.run_report import write_run_report
+    from runner.release import check_evidence, make_release
 
-    adapter = folder.final if final else folder
     if verdict.verdict != "PASS":
-        shutil.rmtree(adapter.release, ignore_errors=True)
+        folder.withdraw()
         return None
-    digest = read_training(adapter).adapter_digest
-    if not final and digest != verdict.adapter_digest:
-        raise MachineError(
-            f"{folder.verdict}: this verdict is about another adapter than {folder.adapter}. "
-            "Run the recipe again."
-        )
-    return make_release(
-        folder,
-        adapter,
-        adapter_digest=digest,
-        tokenizer_files=folder.path / "tokenizer",
-        card=model_card(folder.path, final=final),
-    )
+    check_evidence(folder, verdict.adapter_digest)
+    adapter = folder.final if final else folder
+    # The stored verdict may have been given again since the report was written.
+    write_run_report(folder.path, folder.report)
+    return make_release(folder, adapter, card=model_card(folder.path, final=final))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ SEAL = "sealed.json"
 
 
 def evaluation_inputs(plan: Plan, data: PreparedData, adapter_digest: str | None) -> str:
-    """Digest of everything that an evaluation of one subject depends on."""
+    """Digest of everything that an evaluation of one subject depends on.
+
+    ``adapter_digest`` is None for the base model.
+    """
     recipe = plan.recipe
     used = {*recipe.evaluation.loss, *(task.data for task in recipe.evaluation.generation)}
     evaluation: dict[str, Any] = recipe.evaluation.model_dump(mode="json", exclude={"base"})
@@ -28,11 +32,13 @@ def evaluation_inputs(plan: Plan, data: PreparedData, adapter_digest: str | None
             "quantization": recipe.quantization.model_dump(mode="json"),
             "template": data.template_digest,
             "system": recipe.template.system,
-            "partitions": {name: data.partitions[name].digest for name in sorted(used)},
+            "partitions": {name: data.partitions[name].sha256 for name in sorted(used)},
             "evaluation": evaluation,
+            # The adapter's process also proves that it sits on the base that was evaluated.
+            "beside_base": adapter_digest is not None and recipe.evaluation.base,
             "seed": recipe.seed,
             "device": plan.device,
-            "versions": plan.versions,
+            "versions": {**plan.versions, "python": platform.python_version()},
             "code": code_digest(MEASURING),
         }
     )
@@ -46,15 +52,18 @@ def seal_evaluation(folder: Path, inputs: str) -> None:
 
 def is_sealed_for(folder: Path, inputs: str) -> bool:
     """True if ``folder`` holds a finished evaluation of ``inputs``, as it was written."""
+    return is_sealed(folder) and bool(read_json(folder / SEAL)["inputs"] == inputs)
+
+
+def is_sealed(folder: Path) -> bool:
+    """True if ``folder`` holds a finished evaluation and nothing else, every file as written."""
     if not (folder / SEAL).is_file():
         return False
     try:
         seal = read_json(folder / SEAL)
     except MachineError:
         return False
-    if seal["inputs"] != inputs:
-        return False
-    return all(
-        (folder / name).is_file() and file_digest(folder / name) == digest
-        for name, digest in seal["files"].items()
+    found = {path.name for path in folder.iterdir()}
+    return found == {SEAL, *seal["files"]} and all(
+        file_digest(folder / name) == digest for name, digest in seal["files"].items()
     )

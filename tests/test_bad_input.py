@@ -191,7 +191,7 @@ def test_a_disk_that_fills_up_is_explained(
     assert done.returncode == 4, done.stderr
     assert "File too large" in done.stderr
     assert "defect of proofbox" not in done.stderr
-    assert not list((tmp_path / "cache").rglob("data.json"))
+    assert not list((tmp_path / "cache").rglob("prepared.json"))
 
 
 def test_the_same_run_twice_at_once(

@@ -20,6 +20,7 @@ from runner.commands.finalize import finalize
 from runner.commands.gate import gate
 from runner.commands.release import release
 from runner.run_folder import RunFolder, open_run
+from runner.training.adapter_files import folder_digest
 from tests.conftest import ROOT
 
 
@@ -123,8 +124,7 @@ def test_the_release_holds_what_its_checksums_say(finished: RunFolder) -> None:
     for name, digest in listed.items():
         content = (finished.release / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == digest
-    verdict = read_verdict(finished.verdict)
-    assert listed["adapter_model.safetensors"] == verdict.adapter_digest
+    assert read_verdict(finished.verdict).adapter_digest == folder_digest(finished.adapter)
     tokenizer = json.loads((finished.release / "tokenizer_config.json").read_text())
     assert tokenizer["padding_side"] == "left"
 
@@ -175,13 +175,72 @@ def test_a_metric_that_went_missing_is_an_error(run_copy: RunFolder, capsys: Any
     assert "not released. The verdict is ERROR" in capsys.readouterr().err
 
 
-def test_a_changed_adapter_is_not_released(run_copy: RunFolder, capsys: Any) -> None:
-    weights = run_copy.adapter / "adapter_model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(bytes(content))
-    assert guarded(lambda: release(run_copy.path, final=False)) == 4
-    assert "not the one that was judged" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "place",
+    [
+        "adapter/adapter_model.safetensors",
+        "adapter/adapter_config.json",
+        "tokenizer/tokenizer.json",
+        "tokenizer/chat_template.jinja",
+        "evaluation/adapter/loss.parquet",
+        "evaluation/base/answers.parquet",
+        "evaluation/base/one-too-many.parquet",
+        "recipe.json",
+    ],
+)
+def test_a_changed_file_is_not_released(place: str, run_copy: RunFolder, capsys: Any) -> None:
+    path = run_copy.path / place
+    content = bytearray(path.read_bytes() if path.exists() else b"x")
+    if path.suffix == ".json" and path.parent == run_copy.path:
+        content = bytearray(content.replace(b'"r": 4', b'"r": 8'))
+    else:
+        content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    assert guarded(lambda: release(run_copy.path, final=False)) != 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_other_format_of_the_recipe_does_not_linger(
+    recipe_file: Path, finished: RunFolder, tmp_path: Path
+) -> None:
+    """A stale recipe.yaml beside a newer recipe.json once judged by its own, laxer gates."""
+    import yaml
+
+    shutil.copytree(finished.path.parent, tmp_path / "tiny")
+    strict = json.loads(recipe_file.read_text())
+    strict["gates"] = [{"metric": "test.loss", "claim": "ceiling", "at": 0.01}]
+    as_yaml = recipe_file.with_suffix(".yaml")
+    as_yaml.write_text(yaml.safe_dump(strict))
+    assert proofbox("run", as_yaml, "--runs", tmp_path).returncode == 1
+    run = open_run(tmp_path / "tiny")
+    assert not (run.path / "recipe.json").exists()
+    assert guarded(lambda: gate(run.path, recipe=None)) == 1
+    assert guarded(lambda: release(run.path, final=False)) == 1
+
+
+def test_another_evaluation_leaves_nothing_of_the_old_one(
+    recipe_file: Path, finished: RunFolder, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.path.parent, tmp_path / "tiny")
+    run = open_run(tmp_path / "tiny")
+    recipe = json.loads(recipe_file.read_text())
+    recipe["evaluation"]["generation"][0]["name"] = "replies"
+    recipe["evaluation"]["base"] = False
+    recipe["gates"] = [{"metric": "test.loss", "claim": "ceiling", "at": 0.01}]
+    other = recipe_file.with_name("renamed.json")
+    other.write_text(json.dumps(recipe))
+    planned = proofbox("plan", other, "--runs", tmp_path)
+    assert "done before  train" in planned.stdout
+    # Planning alone changes nothing: the old evidence still belongs to the old lock.
+    assert guarded(lambda: gate(run.path, recipe=None)) == 0
+    (run.evaluation / ".adapter.123").mkdir()
+    done = proofbox("run", other, "--runs", tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert sorted(p.name for p in run.evaluation.iterdir()) == ["adapter"]
+    metrics = {m["metric"] for m in json.loads(run.evidence.read_text())["measurements"]}
+    assert "replies.chrf" in metrics
+    assert not any(name.startswith("answers.") for name in metrics)
+    assert not run.release.exists()
 
 
 def test_new_gates_do_not_train_again(recipe_file: Path, finished: RunFolder) -> None:
@@ -209,6 +268,13 @@ def test_finalize_fits_on_all_and_its_card_says_so(
         for folder in (finished, finished.final)
     }
     assert len(digests) == 2
+    finished.final.reload.unlink()
+    assert guarded(lambda: release(finished.path, final=True)) == 4  # no proof of the saved one
+    assert guarded(lambda: finalize(finished.path, recipe=None, device=None)) == 0
+    assert guarded(lambda: release(finished.path, final=True)) == 0
+    finished.withdraw()
+    assert not finished.final.release.exists()
+    assert guarded(lambda: release(finished.path, final=False)) == 0
 
 
 def test_compare_shows_two_runs(

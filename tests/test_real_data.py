@@ -50,7 +50,7 @@ def recipe_for(data: Path, name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_public_data_end_to_end(name: str, shared_data: Path, tmp_path: Path) -> None:
-    recipe = recipe_for(shared_data / name, name.split("_")[0])
+    recipe = recipe_for(shared_data / name, name.split("_", maxsplit=1)[0])
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipe))
     done = proofbox("run", path, "--runs", tmp_path / "runs")

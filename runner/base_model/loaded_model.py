@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,10 +100,11 @@ def load_model(recipe: Recipe, source: ModelSource, *, device: str) -> LoadedMod
     }
     if device == "cuda":
         arguments["device_map"] = {"": 0}
-    try:
+    with (
+        _loading_explained(source),
+        memory_explained("the size of the base model, or use quantization"),
+    ):
         model = AutoModelForCausalLM.from_pretrained(source.place, **arguments)
-    except (OSError, ValueError) as error:
-        raise MachineError(f"model.base: {source.name!r} cannot be loaded: {error}") from None
     tokenizer = load_tokenizer(recipe, source)
     _check_vocabulary(model, tokenizer, source)
     return LoadedModel(model=model.eval(), tokenizer=tokenizer, device=device, dtype=dtype)
@@ -113,14 +116,28 @@ def model_skeleton(recipe: Recipe, source: ModelSource) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     trust = recipe.model.trust_remote_code
-    config = AutoConfig.from_pretrained(source.place, trust_remote_code=trust)
-    if getattr(config, "quantization_config", None) is not None:
-        del config.quantization_config  # the module names are those of the plain model
-    with torch.device("meta"):
-        skeleton: PreTrainedModel = AutoModelForCausalLM.from_config(
-            config, trust_remote_code=trust
-        )
+    with _loading_explained(source):
+        config = AutoConfig.from_pretrained(source.place, trust_remote_code=trust)
+        if getattr(config, "quantization_config", None) is not None:
+            del config.quantization_config  # the module names are those of the plain model
+        with torch.device("meta"):
+            skeleton: PreTrainedModel = AutoModelForCausalLM.from_config(
+                config, trust_remote_code=trust
+            )
     return skeleton
+
+
+@contextmanager
+def _loading_explained(source: ModelSource) -> Iterator[None]:
+    """What transformers and safetensors raise for a damaged or unknown model, for a user."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise MachineError(
+            f"model.base: {source.name!r} cannot be loaded: {type(error).__name__}: {error}"
+        ) from None
 
 
 def _check_vocabulary(model: Any, tokenizer: Any, source: ModelSource) -> None:  # noqa: ANN401
@@ -130,6 +147,18 @@ def _check_vocabulary(model: Any, tokenizer: Any, source: ModelSource) -> None: 
             f"model.base: {source.name!r}: the tokenizer has {len(tokenizer):,} tokens but the "
             f"model embeds {rows:,}. The two do not belong together."
         )
+
+
+@contextmanager
+def memory_explained(remedy: str) -> Iterator[None]:
+    """Turn a GPU's lack of memory into an error that says what to lower."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        first = str(error).splitlines()[0]
+        raise MachineError(f"the GPU's memory does not suffice: {first} Lower {remedy}.") from None
 
 
 def apply_threads(threads: int | str) -> int:

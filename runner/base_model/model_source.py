@@ -11,7 +11,9 @@ from runner.digests import digest_of_json, file_digest
 from runner.errors import MachineError
 
 # What decides a model's outputs. Other files (README, .gitattributes) may change freely.
-MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model")
+MODEL_FILES = (
+    "*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.py", "*.txt", "*.tiktoken",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class ModelSource:
     layers: int
     vocabulary: int
     quantization: str | None
+    quantization_bits: int | None
 
 
 def find_model(base: str, revision: str | None, *, folder: Path) -> ModelSource:
@@ -60,7 +63,10 @@ def _local_model(name: str, folder: Path) -> ModelSource:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise MachineError(f"model.base: {name!r}: the folder {folder} has no .safetensors weights")
-    config = json.loads(config_file.read_text(encoding="utf-8"))
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MachineError(f"model.base: {name!r}: {config_file} is damaged: {error}") from None
     return ModelSource(
         name=name,
         place=str(folder.resolve()),
@@ -84,9 +90,9 @@ def _hub_model(name: str, revision: str | None) -> ModelSource:
     # of whichever HTTP library this version of huggingface_hub stands on
     http_error: type[Exception] = HfHubHTTPError.__bases__[0]
     try:
-        info = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=10)
-        commit = info.sha
-        place = snapshot_download(name, revision=commit)
+        HfApi().model_info(name, revision=revision, timeout=10)  # says no at once, without retries
+        # By the recipe's own revision: then the cache also answers for it without a network.
+        place = snapshot_download(name, revision=revision)
     except HFValidationError as error:
         raise MachineError(f"model.base: {name!r} is no folder and no Hub id: {error}") from None
     except (OfflineModeIsEnabled, LocalEntryNotFoundError, http_error, OSError) as error:
@@ -96,7 +102,7 @@ def _hub_model(name: str, revision: str | None) -> ModelSource:
                 "right, and is a token set for a private or gated model?"
             ) from None
         place = _cached_snapshot(name, revision)
-        commit = Path(place).name
+    commit = Path(place).name
     source = _local_model(name, Path(place))
     return ModelSource(
         **{f: getattr(source, f) for f in ModelSource.__slots__ if f not in {"revision", "digest"}},
@@ -131,6 +137,7 @@ def _shape(config: dict[str, Any]) -> dict[str, Any]:
         "layers": int(text.get("num_hidden_layers", 0)),
         "vocabulary": int(text.get("vocab_size", 0)),
         "quantization": quantization.get("quant_method") if quantization else None,
+        "quantization_bits": quantization.get("bits") if quantization else None,
     }
 
 
@@ -138,7 +145,10 @@ def count_parameters(weights: Path) -> int:
     """Number of stored values in a safetensors file, from its header alone."""
     with weights.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
+        try:
+            header = json.loads(file.read(length))
+        except ValueError:
+            raise MachineError(f"{weights}: damaged: it has no safetensors header") from None
     total = 0
     for name, tensor in header.items():
         if name == "__metadata__":

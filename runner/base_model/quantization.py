@@ -28,6 +28,7 @@ def check_quantization(block: Quantization, source: ModelSource) -> None:
     if block.method == (source.quantization or "none"):
         if block.method == "gptq":
             _require_gptqmodel()
+            _check_bits(block, source)
         return
     if block.method == "none":
         raise UsageError(
@@ -39,6 +40,14 @@ def check_quantization(block: Quantization, source: ModelSource) -> None:
         f"(it is {source.quantization or 'not quantized'}). Quantizing a full-precision base "
         "is not part of this version: give a GPTQ checkpoint, or `method: none`."
     )
+
+
+def _check_bits(block: Quantization, source: ModelSource) -> None:
+    if source.quantization_bits not in (None, block.bits):
+        raise UsageError(
+            f"quantization.bits: {block.bits}, but {source.name} is quantized to "
+            f"{source.quantization_bits} bits. Write {source.quantization_bits}."
+        )
 
 
 def loading_arguments(block: Quantization, device: str) -> dict[str, Any]:

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-import ctypes
-import signal
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from evalsuite.records import Decoding, EvaluationSpec, GenerationTask, Subject
 from runner.base_model.loaded_model import LoadedModel
 from runner.data.preparation import PreparedData
 from runner.errors import DataError, ExitCode
-from runner.plan import Plan, make_plan
+from runner.plan import Pinned, Plan, make_plan
 from runner.progress import Progress
 from runner.recipe import DecodingBlock
+from runner.recipe_reading.recipe_file import read_recipe
 from runner.stages import evaluation_batch_tokens
-from runner.stored_json import read_json, write_json
+from runner.stored_json import read_json
+from runner.training.adapter_probe import (
+    check_reloaded,
+    probe_logits,
+    probe_rows,
+    record_reload,
+)
+from runner.training.lora import load_adapter
+from runner.training.train_adapter import read_training
 
-# Base losses on this many rows are computed again beside the adapter, adapter switched off.
+# Base losses on this many rows are computed again in the process that judges the adapter.
 REPEATED_ROWS = 8
 REPEATED_TOLERANCE = 1e-4
 
 
 def evaluate_subject_command(
-    recipe: Path, *, subject: Subject, run_id: str, runs: Path, device: str
+    recipe: Path, *, subject: Subject, run_id: str, runs: Path, device: str, out: Path
 ) -> ExitCode:
-    """Evaluate ``subject`` into the run folder.
+    """Evaluate ``subject`` into the folder ``out``.
 
     Raises:
         DataError: the recipe, data or model changed since the run began; the adapter on disk is
@@ -37,14 +43,8 @@ def evaluate_subject_command(
     from runner.cache import cache_folder
     from runner.data.preparation import prepare_data
 
-    die_with_parent()
     quiet_libraries()
-    plan = make_plan(recipe, runs=runs, device=device)
-    if plan.run_id != run_id:
-        raise DataError(
-            f"{recipe}: the recipe, its data, its base model or the installed packages changed "
-            "while the run was going on. Run it again."
-        )
+    plan = _plan_of_run(recipe, runs, device, run_id)
     progress = Progress(plan.folder.path / "run.log")
     loaded = load_model(plan.recipe, plan.model, device=plan.device)
     data = prepare_data(
@@ -64,10 +64,24 @@ def evaluate_subject_command(
             tokenizer=loaded.tokenizer,
             partitions={name: data.path(name) for name in used},
             spec=spec,
-            folder=plan.folder.evaluation / subject,
+            folder=out,
             on_progress=lambda what, done, total: advance(done, total, what),
         )
     return ExitCode.PASS
+
+
+def _plan_of_run(recipe: Path, runs: Path, device: str, run_id: str) -> Plan:
+    """The plan again, with the Hub's commits as the run resolved them."""
+    name = read_recipe(recipe).name
+    lock = read_json(runs / name / run_id / "lock.json")
+    pinned = Pinned(data=lock["data"]["revision"], model=lock["model"]["revision"])
+    plan = make_plan(recipe, runs=runs, device=device, pinned=pinned)
+    if plan.run_id != run_id:
+        raise DataError(
+            f"{recipe}: the recipe, its data, its base model or the installed packages changed "
+            "while the run was going on. Run it again."
+        )
+    return plan
 
 
 def _check_partitions(plan: Plan, data: PreparedData) -> None:
@@ -82,42 +96,21 @@ def _check_partitions(plan: Plan, data: PreparedData) -> None:
         )
 
 
-def die_with_parent() -> None:
-    """End this process when the run that started it is killed, so that nobody works unasked.
-
-    Only Linux can do this; elsewhere the orphan finishes and its result is simply not taken.
-    """
-    if sys.platform != "linux":
-        return
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-
-
 def _judged_adapter(plan: Plan, loaded: LoadedModel, data: PreparedData) -> Any:  # noqa: ANN401
-    """The adapter from disk, after proof that it is the trained one on the evaluated base."""
-    from runner.training.adapter_probe import check_reloaded, probe_logits, probe_rows
-    from runner.training.lora import load_adapter
-
+    """The adapter from disk, after proof that it is the trained one, on the evaluated base."""
+    repeated = _repeat_base(plan, data, loaded)
     rows = probe_rows(plan.folder.probe)
     before = probe_logits(loaded.model, rows)
     model = load_adapter(loaded.model, plan.folder.adapter)
-    dtype = str(loaded.dtype).removeprefix("torch.")
-    worst = check_reloaded(before, probe_logits(model, rows), plan.folder.probe, dtype)
-    repeated = _repeat_base(plan, data, loaded, model)
-    write_json(
-        plan.folder.path / "reload.json",
-        {"largest_logit_difference": worst, "base_rows_repeated": repeated},
-    )
+    training = read_training(plan.folder)
+    dtypes = (str(loaded.dtype).removeprefix("torch."), training.dtype)
+    worst = check_reloaded(before, probe_logits(model, rows), plan.folder.probe, dtypes)
+    record_reload(plan.folder.reload, training.adapter_digest, worst, base_rows_repeated=repeated)
     return model
 
 
-def _repeat_base(
-    plan: Plan,
-    data: PreparedData,
-    loaded: LoadedModel,
-    model: Any,  # noqa: ANN401 - a live model
-) -> int:
-    """Score a few rows with the adapter switched off; they must have the base's recorded losses."""
+def _repeat_base(plan: Plan, data: PreparedData, loaded: LoadedModel) -> int:
+    """Score a few rows before the adapter is put on; they must have the base's recorded losses."""
     from evalsuite.evaluation import recorded_losses
     from evalsuite.examples import read_examples
     from evalsuite.loss import score_examples
@@ -126,24 +119,21 @@ def _repeat_base(
     if not (evaluation.base and evaluation.loss):
         return 0
     partition = evaluation.loss[-1]
-    examples = read_examples(data.path(partition), limit=REPEATED_ROWS)
     recorded = recorded_losses(plan.folder.evaluation / "base", partition)
-    with model.disable_adapter():
-        scored = score_examples(
-            model,
-            examples,
-            pad_token_id=loaded.tokenizer.pad_token_id,
-            batch_tokens=evaluation_batch_tokens(plan.recipe, plan.device),
-            on_progress=None,
-        )
+    scored = score_examples(
+        loaded.model,
+        read_examples(data.path(partition), limit=REPEATED_ROWS),
+        pad_token_id=pad_token_id(loaded),
+        batch_tokens=evaluation_batch_tokens(plan.recipe, plan.device),
+    )
     tolerance = REPEATED_TOLERANCE if str(loaded.dtype) == "torch.float32" else 5e-2
     for score in scored:
         difference = abs(score.nll - recorded[score.example_id])
         if difference > tolerance * max(abs(score.nll), 1.0):
             raise DataError(
-                f"with the adapter switched off, example {score.example_id} has loss "
-                f"{score.nll:.6f}, but {recorded[score.example_id]:.6f} is recorded for the base "
-                "model: the adapter sits on another base than the one that was evaluated."
+                f"without the adapter, example {score.example_id} has loss {score.nll:.6f}, but "
+                f"{recorded[score.example_id]:.6f} is recorded for the base model: this is another "
+                "base than the one that was evaluated. Run the recipe again with --restart."
             )
     return len(scored)
 
@@ -167,7 +157,7 @@ def evaluation_spec(plan: Plan, data: PreparedData, loaded: LoadedModel) -> Eval
         samples=_samples(plan, data, loaded),
         sample_decoding=tasks[0].decoding if tasks else decoding_of(DecodingBlock()),
         stop_token_ids=data.stop_token_ids,
-        pad_token_id=loaded.tokenizer.pad_token_id,
+        pad_token_id=pad_token_id(loaded),
         seed=recipe.seed,
         batch_tokens=evaluation_batch_tokens(recipe, loaded.device),
     )
@@ -182,6 +172,11 @@ def _samples(
         (text, tuple(prompt_token_ids(loaded.tokenizer, plan.recipe, data, text)))
         for text in plan.recipe.evaluation.samples
     )
+
+
+def pad_token_id(loaded: LoadedModel) -> int:
+    """The padding token's id; ``configure_padding`` has made sure that there is one."""
+    return int(cast(int, loaded.tokenizer.pad_token_id))
 
 
 def decoding_of(block: DecodingBlock) -> Decoding:

@@ -8,7 +8,7 @@ from runner.errors import ExitCode, UsageError
 from runner.plan import Plan, make_plan
 from runner.progress import Progress
 from runner.recipe_reading.recipe_file import find_recipe
-from runner.run_folder import RunFolder, held, open_run
+from runner.run_folder import RunFolder, held, open_run, remove
 
 
 def finalize(run: Path, *, recipe: str | None, device: str | None) -> ExitCode:
@@ -27,14 +27,16 @@ def finalize(run: Path, *, recipe: str | None, device: str | None) -> ExitCode:
     progress = Progress(folder.path / "run.log")
     recipe_file = find_recipe(recipe) if recipe else folder.recipe_origin()
     plan = make_plan(recipe_file, runs=folder.path.parent.parent, device=device)
-    if plan.run_id != folder.path.name:
+    if plan.folder.path.resolve() != folder.path.resolve():
         raise UsageError(
             f"{recipe_file}: this recipe, its data, its model or the installed packages are not "
-            f"those of run {folder.path.name} (they would make run {plan.run_id})."
+            f"those of run {folder.path.name} (they would make {plan.folder.path})."
         )
     with held(folder):
         if finished_training(folder.final) is None:
             _fit_on_all(plan, folder.final, progress)
+        if not folder.final.reload.is_file():
+            _check_saved(plan, folder.final)
     progress.announce(f"final fit: {folder.final.adapter}")
     progress.announce(f"its release: proofbox release {folder.path} --final")
     return ExitCode.PASS
@@ -44,24 +46,33 @@ def _fit_on_all(plan: Plan, final: RunFolder, progress: Progress) -> None:
     from datasets import concatenate_datasets
 
     from runner.data.preparation import partition_dataset
-    from runner.stages import prepare, train_on
+    from runner.stages import prepared, train_on
 
-    data = prepare(plan, progress)
+    data = prepared(plan, progress)
+    remove(final.reload)
     final.path.mkdir(parents=True, exist_ok=True)
     rows = concatenate_datasets([partition_dataset(data, name) for name in data.partitions])
     progress.announce(f"  fitting on all {len(rows):,} examples")
     train_on(plan, data, rows, final, validate=None, progress=progress)
-    _check_saved(plan, final)
 
 
 def _check_saved(plan: Plan, final: RunFolder) -> None:
     """The adapter on disk, on a base model loaded anew, gives the logits of the trained one."""
     from runner.base_model.loaded_model import load_model
-    from runner.training.adapter_probe import check_reloaded, probe_logits, probe_rows
+    from runner.training.adapter_probe import (
+        check_reloaded,
+        probe_logits,
+        probe_rows,
+        record_reload,
+    )
     from runner.training.lora import load_adapter
+    from runner.training.train_adapter import read_training
 
     loaded = load_model(plan.recipe, plan.model, device=plan.device)
     rows = probe_rows(final.probe)
     base = probe_logits(loaded.model, rows)
     adapter = probe_logits(load_adapter(loaded.model, final.adapter), rows)
-    check_reloaded(base, adapter, final.probe, str(loaded.dtype).removeprefix("torch."))
+    training = read_training(final)
+    dtype = str(loaded.dtype).removeprefix("torch.")
+    worst = check_reloaded(base, adapter, final.probe, (dtype, training.dtype))
+    record_reload(final.reload, training.adapter_digest, worst)

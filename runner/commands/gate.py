@@ -7,7 +7,7 @@ from pathlib import Path
 from runner.commands.run import EXIT_CODES
 from runner.errors import ExitCode
 from runner.recipe_reading.recipe_file import find_recipe, read_recipe
-from runner.run_folder import open_run
+from runner.run_folder import held, open_run
 
 
 def gate(run: Path, *, recipe: str | None) -> ExitCode:
@@ -26,7 +26,10 @@ def gate(run: Path, *, recipe: str | None) -> ExitCode:
     folder = open_run(run)
     source = find_recipe(recipe) if recipe else folder.recipe
     gates = gates_of(read_recipe(source).gates)
-    verdict = judge(gates, read_evidence(folder.evidence))
-    write_verdict(verdict, folder.verdict)
+    with held(folder):
+        verdict = judge(gates, read_evidence(folder.evidence))
+        write_verdict(verdict, folder.verdict)
+        if verdict.verdict != "PASS":
+            folder.withdraw()
     Console(highlight=False).print(verdict_panel(verdict))
     return EXIT_CODES[verdict.verdict]

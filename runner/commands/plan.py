@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runner.data.preparation import PreparedData
 from runner.errors import ExitCode
-from runner.forecast import Forecast, finished_stages, forecast_run
+from runner.forecast import Forecast, forecast_run
 from runner.plan import Plan, lock_of, make_plan
 from runner.progress import Progress
 from runner.recipe_reading.recipe_file import find_recipe
@@ -18,15 +18,20 @@ LONGEST_LABEL = 80  # characters of file names before they are only counted
 
 
 def plan(recipe: str, *, runs: Path, device: str | None, format: str) -> ExitCode:
-    """Resolve, prepare the data, write ``lock.json`` and print the forecast."""
+    """Resolve, prepare the data, write the lock of a new run, and print the forecast."""
     from runner import stages
     from runner.base_model.loaded_model import quiet_libraries
+    from runner.stages import finished_stages
 
     quiet_libraries()
     resolved = make_plan(find_recipe(recipe), runs=runs, device=device)
-    finished = finished_stages(resolved)
+    progress = Progress()
     with held(resolved.folder):
-        data = stages.prepare(resolved, Progress(resolved.folder.path / "run.log"))
+        # A folder with results keeps the lock that they were made under.
+        fresh = not resolved.folder.training.is_file() and not resolved.folder.evaluation.is_dir()
+        prepare = stages.prepare if fresh else stages.prepared
+        data = prepare(resolved, progress)
+        finished = finished_stages(resolved, data)
     forecast = forecast_run(
         resolved, data, finished_stages=finished, hopeless_gates=hopeless_gates(resolved, data)
     )

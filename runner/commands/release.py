@@ -6,9 +6,11 @@ from pathlib import Path
 
 from evalsuite.records import Verdict
 from runner.commands.run import EXIT_CODES
+from runner.digests import digest_of_json
 from runner.errors import ExitCode, UsageError
 from runner.recipe_reading.recipe_file import read_recipe
 from runner.run_folder import RunFolder, held, open_run
+from runner.stored_json import read_json
 
 
 def release(run: Path, *, final: bool) -> ExitCode:
@@ -23,12 +25,12 @@ def release(run: Path, *, final: bool) -> ExitCode:
     folder = open_run(run)
     if final and not folder.final.training.is_file():
         raise UsageError(f"{folder.path}: no final fit yet. Run: proofbox finalize {run}")
-    verdict = _verdict(folder)
-    refusal = _refusal(folder, verdict)
-    if refusal is not None:
-        print_error(refusal)
-        return EXIT_CODES[verdict.verdict] or ExitCode.FAIL
     with held(folder):
+        verdict = _verdict(folder)
+        refusal = _refusal(folder, verdict)
+        if refusal is not None:
+            print_error(refusal)
+            return EXIT_CODES[verdict.verdict] or ExitCode.FAIL
         path = pack(folder, verdict, final=final)
     print(path)  # noqa: T201 - the command's output
     return ExitCode.PASS
@@ -48,7 +50,13 @@ def _refusal(folder: RunFolder, verdict: Verdict) -> str | None:
 
     if verdict.verdict != "PASS":
         return f"{folder.path}: not released. The verdict is {verdict.verdict}: {verdict.reason}"
-    own = gates_of(read_recipe(folder.recipe).gates)
+    recipe = read_recipe(folder.recipe)
+    if digest_of_json(recipe.model_dump(mode="json")) != read_json(folder.lock)["recipe_digest"]:
+        return (
+            f"{folder.path}: not released. {folder.recipe.name} is not the recipe of this run's "
+            "lock. Run the recipe again."
+        )
+    own = gates_of(recipe.gates)
     if tuple(result.gate for result in verdict.gates) != own:
         return (
             f"{folder.path}: not released. The stored verdict was given by other gates than the "

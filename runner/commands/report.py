@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from runner.errors import ExitCode
-from runner.run_folder import open_run
+from runner.run_folder import held, open_run
 
 
 def report(run: Path, *, out: Path | None) -> ExitCode:
@@ -14,6 +14,7 @@ def report(run: Path, *, out: Path | None) -> ExitCode:
 
     folder = open_run(run)
     target = out or folder.report
-    write_run_report(folder.path, target)
+    with held(folder):
+        write_run_report(folder.path, target)
     print(target)  # noqa: T201 - the command's output
     return ExitCode.PASS

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.digests import file_digest
+from runner.digests import digest_of_json, file_digest
 from runner.stored_json import sync_folder, write_json
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 def save_adapter(model: PeftModel, target: Path, *, base: str, initial: Path | None = None) -> str:
-    """Save the adapter in one step and return the SHA-256 of its weights.
+    """Save the adapter in one step and return its digest.
 
     ``base`` is written as the base model's name, instead of a path of this machine. ``initial`` is
     the adapter before training where its start changed the base weights (PiSSA): then the
@@ -38,7 +38,13 @@ def save_adapter(model: PeftModel, target: Path, *, base: str, initial: Path | N
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
     sync_folder(target.parent)
-    return file_digest(target / WEIGHTS)
+    return folder_digest(target)
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of every file: weights and configuration count alike."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest_of_json({p.relative_to(folder).as_posix(): file_digest(p) for p in files})
 
 
 def save_initial(model: PeftModel, target: Path) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import DataError
+from runner.stored_json import write_json
 
 if TYPE_CHECKING:
     import torch
@@ -47,9 +48,14 @@ def save_probe(model: Any, rows: Dataset, path: Path) -> None:  # noqa: ANN401
 
 
 def check_reloaded(
-    base_logits: list[torch.Tensor], adapter_logits: list[torch.Tensor], probe: Path, dtype: str
+    base_logits: list[torch.Tensor],
+    adapter_logits: list[torch.Tensor],
+    probe: Path,
+    dtypes: tuple[str, str],
 ) -> float:
     """Compare the reloaded adapter with the one in memory and with the base model.
+
+    ``dtypes`` are those of the base model here and in training; the coarser one sets the tolerance.
 
     Returns the largest relative difference to the logits in memory.
 
@@ -61,10 +67,11 @@ def check_reloaded(
     stored = load_file(str(probe))
     memory = [stored[f"logits.{i}"] for i in range(len(adapter_logits))]
     worst = max(_difference(a, m) for a, m in zip(adapter_logits, memory, strict=True))
-    if not worst <= TOLERANCE[dtype]:
+    tolerance = max(TOLERANCE[dtype] for dtype in dtypes)
+    if not worst <= tolerance:
         raise DataError(
             "the adapter on disk is not the one that was trained: its logits differ by "
-            f"{worst:.2g} of the largest (allowed: {TOLERANCE[dtype]:.2g}). It will not be judged."
+            f"{worst:.2g} of the largest (allowed: {tolerance:.2g}). It will not be judged."
         )
     changed = max(_difference(a, b) for a, b in zip(adapter_logits, base_logits, strict=True))
     if changed == 0.0:
@@ -73,6 +80,13 @@ def check_reloaded(
             "logits. Its weights may not have been loaded, or it was not trained."
         )
     return worst
+
+
+def record_reload(path: Path, adapter_digest: str, difference: float, **more: int) -> None:
+    """Write down that the adapter of this digest was read back and compared."""
+    write_json(
+        path, {"adapter_digest": adapter_digest, "largest_logit_difference": difference, **more}
+    )
 
 
 def probe_rows(probe: Path) -> list[torch.Tensor]:

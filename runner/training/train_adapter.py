@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.base_model.loaded_model import LoadedModel
-from runner.errors import DataError
+from runner.errors import DataError, MachineError
 from runner.progress import Progress
 from runner.recipe import Recipe
 from runner.run_folder import RunFolder
 from runner.stored_json import read_json, write_json
-from runner.training.adapter_files import save_adapter, save_initial
+from runner.training.adapter_files import folder_digest, save_adapter, save_initial
 from runner.training.adapter_probe import save_probe
 from runner.training.checkpoints import checkpoint_step, newest_intact
 from runner.training.lora import adapted_modules, attach_adapter, trainable_tensors
@@ -35,6 +35,8 @@ MEASURED = "measured.json"
 class TrainedAdapter:
     """The adapter on disk and how it came about (``training.json``).
 
+    ``adapter_digest`` and ``tokenizer_digest`` cover every file of their folders.
+
     ``history`` and ``validation`` are points {step, loss, …}; losses in nats per supervised token.
     """
 
@@ -51,6 +53,9 @@ class TrainedAdapter:
     trainable_parameters: int
     total_parameters: int
     adapter_digest: str
+    tokenizer_digest: str
+    device: str
+    dtype: str
     target_modules: tuple[str, ...]
     resumed_from: tuple[int, ...]
     decisions: tuple[str, ...]
@@ -163,6 +168,9 @@ def _record(
         trainable_parameters=sum(p.numel() for p in trainable_tensors(task.model).values()),
         total_parameters=sum(p.numel() for p in task.model.parameters()),
         adapter_digest=digest,
+        tokenizer_digest=folder_digest(task.folder.tokenizer),
+        device=task.loaded.device,
+        dtype=str(task.loaded.dtype).removeprefix("torch."),
         target_modules=tuple(adapted_modules(task.model)),
         resumed_from=tuple(measured.resumed_from),
         decisions=decisions,
@@ -170,10 +178,20 @@ def _record(
 
 
 def read_training(folder: RunFolder) -> TrainedAdapter:
-    """The stored record of a finished training."""
+    """The stored record of a finished training.
+
+    Raises:
+        MachineError: it is missing, damaged, or of another version.
+    """
     stored = read_json(folder.training)
     lists = ("history", "validation", "target_modules", "resumed_from", "decisions")
-    return TrainedAdapter(**{**stored, **{name: tuple(stored[name]) for name in lists}})
+    try:
+        return TrainedAdapter(**{**stored, **{name: tuple(stored[name]) for name in lists}})
+    except (KeyError, TypeError) as error:
+        raise MachineError(
+            f"{folder.training}: not a record of this version of proofbox ({error}). "
+            "Run the recipe again with --restart."
+        ) from None
 
 
 def peak_memory() -> int:

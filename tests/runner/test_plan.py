@@ -103,9 +103,7 @@ def test_the_plan_as_json_is_the_lock_with_a_forecast(
     tiny_recipe: Recipe, write_recipe: Write, tmp_path: Path, capsys: Any
 ) -> None:
     path = write_recipe(tiny_recipe)
-    assert (
-        guarded(lambda: plan_command(str(path), runs=tmp_path, device=None, format="json")) == 0
-    )
+    assert guarded(lambda: plan_command(str(path), runs=tmp_path, device=None, format="json")) == 0
     document = json.loads(capsys.readouterr().out)
     forecast = document["forecast"]
     assert forecast["steps"] == 12

@@ -38,6 +38,7 @@ def rows() -> Dataset:
     return Dataset.from_list(examples)
 
 
+FLOAT32 = ("float32", "float32")
 Changes = dict[str, dict[str, Any]]
 
 
@@ -146,9 +147,9 @@ def test_the_adapter_on_disk_is_the_one_in_memory(
     ids = probe_rows(folder.probe)
     base = probe_logits(fresh.model, ids)
     adapter = probe_logits(load_adapter(fresh.model, folder.adapter), ids)
-    assert check_reloaded(base, adapter, folder.probe, "float32") <= 1e-4
+    assert check_reloaded(base, adapter, folder.probe, FLOAT32) <= 1e-4
     with pytest.raises(DataError, match="not the one that was trained"):
-        check_reloaded(adapter, base, folder.probe, "float32")
+        check_reloaded(adapter, base, folder.probe, FLOAT32)
 
 
 def test_an_adapter_that_changes_nothing_is_refused(
@@ -162,7 +163,7 @@ def test_an_adapter_that_changes_nothing_is_refused(
     base = probe_logits(fresh.model, probe_rows(folder.probe))
     save_file({**stored, **{f"logits.{i}": b for i, b in enumerate(base)}}, str(folder.probe))
     with pytest.raises(DataError, match="changes nothing"):
-        check_reloaded(base, base, folder.probe, "float32")
+        check_reloaded(base, base, folder.probe, FLOAT32)
 
 
 def test_no_path_of_this_machine_is_saved(training_of: Any, tiny_recipe: dict[str, Any]) -> None:
