@@ -1,11 +1,12 @@
-"""Kill -9 at random moments of a recipe; the adapter must come out the same, byte for byte.
+"""Kill -9 at random moments of a recipe; everything must come out the same, byte for byte.
 
     python benchmarks/resume.py [--recipe quickstart] [--kills 10] [--seed 0]
 
 One undisturbed run gives the reference. Then, for every kill, a fresh run is started, killed with
 SIGKILL at a random moment of its duration, and the same command is run again; and one more run is
 killed while it trains and has its newest checkpoint truncated before it goes on.
-Writes benchmarks/resume.json; exits with 1 if any adapter differs.
+Compared are the adapter's and the evidence's bytes and the names of the released files, and nothing
+half-written may be left behind. Writes benchmarks/resume.json; exits with 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -33,13 +34,20 @@ def start(recipe: str, runs: Path) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def finish(recipe: str, runs: Path) -> str:
-    """Run to the end and return the adapter's SHA-256."""
+def finish(recipe: str, runs: Path) -> dict[str, str]:
+    """Run to the end and return the SHA-256 of the adapter, the evidence and the release's files."""
     code = start(recipe, runs).wait()
     if code not in (0, 1, 3):
         raise SystemExit(f"the run under {runs} ended with exit code {code}")
-    (weights,) = runs.glob("*/*/adapter/adapter_model.safetensors")
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
+    (run,) = runs.glob("*/*/lock.json")
+    weights = run.parent / "adapter" / "adapter_model.safetensors"
+    released = sorted(p.name for p in (run.parent / "release").rglob("*"))
+    return {
+        "adapter": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "evidence": hashlib.sha256((run.parent / "evidence.json").read_bytes()).hexdigest(),
+        "released": hashlib.sha256("\n".join(released).encode()).hexdigest(),
+        "left behind": ", ".join(sorted(p.name for p in run.parent.rglob(".*"))),
+    }
 
 
 def kill_after(recipe: str, runs: Path, seconds: float) -> bool:
@@ -90,7 +98,7 @@ def main() -> None:
         started = time.monotonic()
         reference = finish(options.recipe, Path(place) / "undisturbed")
         seconds = time.monotonic() - started
-        print(f"undisturbed: {seconds:.0f} s, adapter {reference[:16]}", flush=True)
+        print(f"undisturbed: {seconds:.0f} s, adapter {reference['adapter'][:16]}", flush=True)
         kills = []
         for number in range(options.kills):
             runs = Path(place) / f"killed-{number}"
@@ -115,7 +123,7 @@ def main() -> None:
     }  # fmt: skip
     (ROOT / "benchmarks" / "resume.json").write_text(json.dumps(result, indent=1) + "\n")
     if not (same and all(kill["same"] for kill in kills)):
-        raise SystemExit("an adapter differs from the undisturbed run's")
+        raise SystemExit("something differs from the undisturbed run")
 
 
 if __name__ == "__main__":

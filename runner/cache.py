@@ -8,7 +8,6 @@ import shutil
 import uuid
 from pathlib import Path
 
-from runner.run_folder import remove
 from runner.stored_json import sync_folder
 
 
@@ -24,16 +23,15 @@ def cache_folder() -> Path:
 def copy_folder(source: Path, target: Path) -> None:
     """Copy a folder so that ``target`` is either whole or absent.
 
-    An old target is replaced; where another process was faster, its copy stays.
+    Where there is one already, or another process was faster, that one stays.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         shutil.copytree(source, temporary)
-        remove(target)
         temporary.rename(target)
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT) or not target.is_dir():
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

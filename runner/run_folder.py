@@ -147,9 +147,12 @@ class RunFolder:
 def remove(path: Path) -> None:
     """Remove a file or a folder, if it is there. A folder is renamed first: never half a folder."""
     if path.is_dir() and not path.name.startswith("."):
-        hidden = path.with_name(f".{path.name}.removed")
+        hidden = path.with_name(f".{path.name}.{os.getpid()}.removed")
         shutil.rmtree(hidden, ignore_errors=True)
-        path = path.rename(hidden)
+        try:
+            path = path.rename(hidden)
+        except FileNotFoundError:  # another process was faster
+            return
     if path.is_dir():
         shutil.rmtree(path)
     else:

@@ -153,6 +153,7 @@ def evaluate(plan: Plan, data: PreparedData, subject: Subject, progress: Progres
         progress.announce(f"  evaluation of the {subject}: done before")
         return
     cached = cache_folder() / "evaluations" / inputs
+    remove(folder)
     if subject == "base" and is_sealed_for(cached, inputs):
         copy_folder(cached, folder)
         if is_sealed_for(folder, inputs):
@@ -163,6 +164,7 @@ def evaluate(plan: Plan, data: PreparedData, subject: Subject, progress: Progres
         _evaluate_in_fresh_process(plan, subject, inputs)
     progress.announce(f"  evaluated the {subject} in {time.perf_counter() - started:.0f} s")
     if subject == "base":
+        remove(cached)  # it was damaged, or it is not there
         copy_folder(folder, cached)
 
 
