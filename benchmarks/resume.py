@@ -35,7 +35,7 @@ def start(recipe: str, runs: Path) -> subprocess.Popen[bytes]:
 
 
 def finish(recipe: str, runs: Path) -> dict[str, str]:
-    """Run to the end and return the SHA-256 of the adapter, the evidence and the release's files."""
+    """Run to the end and return digests of the adapter, the evidence and the release."""
     code = start(recipe, runs).wait()
     if code not in (0, 1, 3):
         raise SystemExit(f"the run under {runs} ended with exit code {code}")
