@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,16 +100,19 @@ def main() -> None:
         reference = finish(options.recipe, Path(place) / "undisturbed")
         seconds = time.monotonic() - started
         print(f"undisturbed: {seconds:.0f} s, adapter {reference['adapter'][:16]}", flush=True)
-        kills = []
-        for number in range(options.kills):
+        kills: list[dict[str, object]] = []
+        while len(kills) < options.kills:
+            number = len(kills)
             runs = Path(place) / f"killed-{number}"
             # An empty cache, so that the base evaluation can be hit too.
             os.environ["PROOFBOX_CACHE"] = str(Path(place) / f"cache-{number}")
             moment = moments.uniform(0.02, 0.98) * seconds
-            alive = kill_after(options.recipe, runs, moment)
+            if not kill_after(options.recipe, runs, moment):
+                shutil.rmtree(runs)  # it was over before: draw another moment
+                continue
             digest = finish(options.recipe, runs)
             kills.append(
-                {"seconds": round(moment, 1), "killed": alive, "same": digest == reference,
+                {"seconds": round(moment, 1), "same": digest == reference,
                  "resumed_from": resumed_from(runs)}
             )  # fmt: skip
             print(f"killed after {moment:5.1f} s: {kills[-1]}", flush=True)
