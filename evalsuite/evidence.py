@@ -242,12 +242,14 @@ def _difference(base: _Observed, adapter: _Observed) -> PairedDifference:
     except StatisticsError as error:
         raise EvidenceError(f"{base.metric}, adapter minus base: {error}") from error
     method = _METHODS[base.figure.kind]
+    span = base.figure.span
+    widest = math.inf if span is None else span
     return PairedDifference(
         metric=base.metric,
         difference=estimate.value,
         standard_error=estimate.standard_error,
-        low=estimate.low,
-        high=estimate.high,
+        low=max(estimate.low, -widest),
+        high=min(estimate.high, widest),
         degrees_of_freedom=estimate.degrees_of_freedom,
         examples=len(base.values),
         # The difference of two perplexities is on their own scale, by the delta method.

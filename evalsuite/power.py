@@ -10,9 +10,7 @@ from evalsuite.figures import GENERATION, LOSS, Figure
 from evalsuite.records import Gate
 from evalsuite.statistics import (
     clopper_pearson,
-    floored_error,
     normal_quantile,
-    t_interval,
     tango_interval,
 )
 
@@ -109,8 +107,7 @@ def _best_bound(gate: Gate, figure: Figure | None, examples: int) -> float:
         return math.inf
     if figure.kind == "binary":
         return tango_interval(examples, 0, examples, tail)[0]
-    error = floored_error(0.0, examples, 2.0 * figure.span)
-    return t_interval(figure.span, error, examples - 1, tail)[0]
+    return figure.span
 
 
 def _best_value(gate: Gate, figure: Figure, examples: int, tail: float) -> float:
@@ -120,8 +117,7 @@ def _best_value(gate: Gate, figure: Figure, examples: int, tail: float) -> float
         return math.inf
     if figure.kind == "binary":
         return clopper_pearson(examples, examples, tail)[0] - (0.0 if sign > 0 else 1.0)
-    error = floored_error(0.0, examples, figure.span)
-    return t_interval(sign * best, error, examples - 1, tail)[0]
+    return sign * best
 
 
 def _clears(gate: Gate, bound: float) -> bool:

@@ -176,9 +176,9 @@ def evaluate_subject(
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
+        from runner.versions import installed_versions
 
-        typer.echo(f"proofbox {version('proofbox')}")
+        typer.echo(f"proofbox {installed_versions().get('proofbox', 'not installed')}")
         raise typer.Exit
 
 

@@ -175,7 +175,8 @@ class Template(Block):
     too_long: Literal["drop", "truncate", "error"] = Field(
         default="drop",
         description="What happens to a longer example. drop: left out, counted and listed. "
-        "truncate: cut at the end, counted and listed. error: the run stops.",
+        "truncate: cut after the last whole answer that fits, counted and listed; dropped where "
+        "none fits. error: the run stops.",
         examples=["error"],
     )
 

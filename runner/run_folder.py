@@ -144,6 +144,20 @@ class RunFolder:
                 remove(leftover)
 
 
+def open_finished_run(path: Path) -> RunFolder:
+    """The run folder at ``path``, as `open_run`, with evidence in it.
+
+    Raises:
+        MachineError: the run has not come to its evidence yet.
+    """
+    folder = open_run(path)
+    if not folder.evidence.is_file():
+        raise MachineError(
+            f"{folder.path}: this run is not finished. `proofbox run` with its recipe continues it."
+        )
+    return folder
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder, if it is there. A folder is renamed first: never half a folder."""
     if path.is_dir() and not path.name.startswith("."):
@@ -161,6 +175,8 @@ def remove(path: Path) -> None:
 
 def open_run(path: Path) -> RunFolder:
     """The run folder at ``path``, or the only run inside it; anything else is a usage error."""
+    if (path / "SHA256SUMS").is_file():
+        raise UsageError(f"{path}: this is a release, not a run folder")
     if (path / "lock.json").is_file():
         return RunFolder(path)
     if not path.is_dir():
@@ -168,6 +184,8 @@ def open_run(path: Path) -> RunFolder:
             f"{path}: no such run folder. Runs are under runs/<recipe name>/<run id>/."
         )
     runs = sorted(p.parent for p in path.glob("*/lock.json"))
+    # Planned but never run folders do not count where there is a run with results.
+    runs = [run for run in runs if RunFolder(run).evidence.is_file()] or runs
     if len(runs) == 1:
         return RunFolder(runs[0])
     if not runs:

@@ -89,9 +89,11 @@ def start(plan: Plan, *, restart: bool, progress: Progress) -> None:
     if restart:
         plan.folder.clear()
     plan.folder.sweep()
-    if recipe_changed(plan):
-        plan.folder.withdraw(verdict=True)
     progress.log = plan.folder.path / "run.log"
+    if recipe_changed(plan):
+        if plan.folder.release.is_dir():
+            progress.announce("the recipe's evaluation or gates changed: the release is withdrawn")
+        plan.folder.withdraw(verdict=True)
     progress.announce(f"{plan.recipe.name}, run {plan.run_id}: {plan.folder.path}")
     progress.announce(
         f"  {plan.model.architecture}, {plan.model.parameters / 1e6:,.1f} M parameters, on "
@@ -139,6 +141,8 @@ def data_summary(data: PreparedData) -> str:
     """One line: rows by partition, dropped and truncated ones."""
     rows = ", ".join(f"{part.rows:,} {name}" for name, part in data.partitions.items())
     lost = f"{len(data.dropped):,} dropped, {len(data.truncated):,} truncated"
+    if data.dropped:
+        lost += " (rows and reasons: data.json)"
     return f"  data: {rows} examples; {lost}; every row checked"
 
 
@@ -205,6 +209,8 @@ def train(plan: Plan, data: PreparedData, progress: Progress) -> TrainedAdapter:
     if finished is not None:
         progress.announce("  training: done before")
         return finished
+    if plan.folder.training.is_file():
+        progress.announce("  training again: the stored adapter is not the one that was recorded")
     rows = partition_dataset(data, "train")
     validate = _validation(plan, data)
     with timed(plan.folder, "train"):

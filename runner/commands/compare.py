@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runner.errors import ExitCode, UsageError
-from runner.run_folder import open_run
+from runner.run_folder import open_finished_run
 
 
 def compare(runs: Sequence[Path]) -> ExitCode:
     """Print what differs between the runs' recipes and between their figures.
+
+    Ends with exit code 4 where no two of them may be compared.
 
     Raises:
         UsageError: fewer than two runs.
@@ -22,6 +24,6 @@ def compare(runs: Sequence[Path]) -> ExitCode:
 
     if len(runs) < 2:  # noqa: PLR2004 - a comparison is of two
         raise UsageError("compare: name at least two run folders")
-    folders = [open_run(run).path for run in runs]
-    Console(highlight=False).print(comparison_table(compare_runs(folders)))
-    return ExitCode.PASS
+    comparison = compare_runs([open_finished_run(run).path for run in runs])
+    Console(highlight=False).print(comparison_table(comparison))
+    return ExitCode.PASS if len(comparison.runs) > 1 else ExitCode.ENVIRONMENT

@@ -8,7 +8,7 @@ from runner.errors import ExitCode, UsageError
 from runner.plan import Plan, make_plan
 from runner.progress import Progress
 from runner.recipe_reading.recipe_file import find_recipe
-from runner.run_folder import RunFolder, held, open_run, remove
+from runner.run_folder import RunFolder, held, open_finished_run, remove
 
 
 def finalize(run: Path, *, recipe: str | None, device: str | None) -> ExitCode:
@@ -21,9 +21,10 @@ def finalize(run: Path, *, recipe: str | None, device: str | None) -> ExitCode:
     Raises:
         UsageError: the recipe is not the one this run was made with.
     """
+    from evalsuite.record_files import read_verdict
     from runner.stages import finished_training
 
-    folder = open_run(run)
+    folder = open_finished_run(run)
     progress = Progress(folder.path / "run.log")
     recipe_file = find_recipe(recipe) if recipe else folder.recipe_origin()
     plan = make_plan(recipe_file, runs=folder.path.parent.parent, device=device)
@@ -32,6 +33,9 @@ def finalize(run: Path, *, recipe: str | None, device: str | None) -> ExitCode:
             f"{recipe_file}: this recipe, its data, its model or the installed packages are not "
             f"those of run {folder.path.name} (they would make {plan.folder.path})."
         )
+    verdict = read_verdict(folder.verdict).verdict
+    if verdict != "PASS":
+        progress.announce(f"the verdict of this run is {verdict}: the final fit is not released")
     with held(folder):
         if finished_training(folder.final) is None:
             _fit_on_all(plan, folder.final, progress)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from runner.commands.run import EXIT_CODES
 from runner.errors import ExitCode
+from runner.progress import print_error
 from runner.recipe_reading.recipe_file import find_recipe, read_recipe
-from runner.run_folder import held, open_run
+from runner.run_folder import held, open_finished_run
 
 
 def gate(run: Path, *, recipe: str | None) -> ExitCode:
@@ -23,7 +24,7 @@ def gate(run: Path, *, recipe: str | None) -> ExitCode:
     from reports.terminal import verdict_panel
     from runner.stages import gates_of
 
-    folder = open_run(run)
+    folder = open_finished_run(run)
     source = find_recipe(recipe) if recipe else folder.recipe
     gates = gates_of(read_recipe(source).gates)
     with held(folder):
@@ -32,4 +33,9 @@ def gate(run: Path, *, recipe: str | None) -> ExitCode:
         if verdict.verdict != "PASS":
             folder.withdraw()
     Console(highlight=False).print(verdict_panel(verdict))
+    if recipe:
+        print_error(
+            f"judged by the gates of {source}; this verdict is stored, and nothing is released "
+            f"under it. By the run's own gates: proofbox gate {folder.path}"
+        )
     return EXIT_CODES[verdict.verdict]

@@ -9,7 +9,7 @@ from runner.commands.run import EXIT_CODES
 from runner.digests import digest_of_json
 from runner.errors import ExitCode, UsageError
 from runner.recipe_reading.recipe_file import read_recipe
-from runner.run_folder import RunFolder, held, open_run
+from runner.run_folder import RunFolder, held, open_finished_run
 from runner.stored_json import read_json
 
 
@@ -22,7 +22,7 @@ def release(run: Path, *, final: bool) -> ExitCode:
     from runner.progress import print_error
     from runner.stages import release as pack
 
-    folder = open_run(run)
+    folder = open_finished_run(run)
     if final and not folder.final.training.is_file():
         raise UsageError(f"{folder.path}: no final fit yet. Run: proofbox finalize {run}")
     with held(folder):

@@ -288,7 +288,8 @@ def _check_value(column: Column, row: Row, place: str, faults: RowFaults) -> Non
         names = ", ".join(map(repr, row)) or "none"
         faults.add(
             f"no column {column.name!r} (columns there: {names}; "
-            "`dataset.columns` maps names that differ)",
+            "`dataset.columns` maps names that differ; "
+            "write `input: null` where the rows have none)",
             place,
         )
         return

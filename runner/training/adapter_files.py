@@ -35,6 +35,7 @@ def save_adapter(model: PeftModel, target: Path, *, base: str, initial: Path | N
     if isinstance(config["target_modules"], list):
         config["target_modules"].sort()
     write_json(config_file, {**config, "base_model_name_or_path": base})
+    (temporary / WEIGHTS).chmod(0o644)  # safetensors writes for its owner alone
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
     sync_folder(target.parent)

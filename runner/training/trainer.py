@@ -145,6 +145,7 @@ class Measured(TrainerCallback):
         self.tokens = tokens
         self.validate_every = validate_every
         self.validate = validate
+        self.track: Callable[[int, float], None] = lambda *_: None
         self.on_step: Callable[[int, float | None, float], None] = lambda *_: None
         self.history: list[dict[str, float]] = []
         self.validation: list[dict[str, float]] = []
@@ -183,14 +184,17 @@ class Measured(TrainerCallback):
         control: TrainerControl,
         **_: Any,  # noqa: ANN401
     ) -> None:
-        """Stop the clock, validate where due, report."""
-        del args, control
+        """Stop the clock, validate where due, report; the last step is always logged."""
+        del args
         self.seconds += time.perf_counter() - self._started
         step = state.global_step
+        control.should_log = control.should_log or step == state.max_steps
         if self._validation_due(step, state.max_steps) and self.validate is not None:
-            self.validation.append({"step": step, "loss": self.validate()})
-        loss = self.history[-1]["loss"] if self.history else None
-        self.on_step(step, loss, self.speed(0, step, self.seconds))
+            loss = self.validate()
+            self.validation.append({"step": step, "loss": loss})
+            self.track(step, loss)
+        last = self.history[-1]["loss"] if self.history else None
+        self.on_step(step, last, self.speed(0, step, self.seconds))
 
     def on_log(
         self,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.base_model.loaded_model import LoadedModel
 from runner.errors import DataError
-from runner.recipe import Recipe, Training
+from runner.recipe import Recipe
 from runner.run_folder import RunFolder
 from runner.training.checkpoints import KEPT
 from runner.training.step_schedule import StepSchedule
@@ -17,9 +17,10 @@ from runner.training.step_schedule import StepSchedule
 if TYPE_CHECKING:
     from datasets import Dataset
     from peft import PeftModel
+    from transformers import TrainerCallback
     from trl.trainer.sft_config import SFTConfig
 
-    from runner.training.trainer import AdapterTrainer
+    from runner.training.trainer import AdapterTrainer, Measured
 
 # What runs where bitsandbytes or CUDA is missing. Both compute AdamW.
 NEEDS_CUDA = {"adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"}
@@ -116,7 +117,7 @@ def make_trainer(
         train_dataset=task.rows,
         data_collator=PaddingCollator(pad),
         processing_class=tokenizer,
-        callbacks=[measured, EveryTensorLearns(task.model), *_trackers(training, task.folder)],
+        callbacks=[measured, EveryTensorLearns(task.model), *_tensorboard(task, measured)],
     )
     _only_our_output(trainer)
     decided = f"micro-batches of {micro} of the step's {training.batch_size} examples"
@@ -160,13 +161,16 @@ def _arguments(task: TrainingTask, micro: int, optimizer: str) -> SFTConfig:
     )
 
 
-def _trackers(training: Training, folder: RunFolder) -> list[Any]:
-    if "tensorboard" not in training.trackers:
+def _tensorboard(task: TrainingTask, measured: Measured) -> list[TrainerCallback]:
+    """TensorBoard's callback, if the recipe asks for it; it gets the validation loss too."""
+    if "tensorboard" not in task.recipe.training.trackers:
         return []
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations.integration_utils import TensorBoardCallback
 
-    return [TensorBoardCallback(SummaryWriter(log_dir=str(folder.path / "events")))]
+    writer = SummaryWriter(log_dir=str(task.folder.path / "events"))
+    measured.track = lambda step, loss: writer.add_scalar("validation/loss", loss, step)
+    return [TensorBoardCallback(writer)]
 
 
 def _only_our_output(trainer: AdapterTrainer) -> None:

@@ -114,7 +114,7 @@ def test_final_card_claims_no_figure_as_its_own(final_folder: Path) -> None:
     assert "this adapter itself was not evaluated" in text
     assert "belong to the gated run `4be1c07a92d3` it came from" in text
     assert "not to this adapter" in text
-    assert f"Adapter SHA-256 `{'9' * 64}`" in text
+    assert f"Adapter digest `{'9' * 64}`" in text
     assert "357 optimizer steps" in text
     assert "Gated adapter" in text
     assert "Only the train partition was trained on" not in text

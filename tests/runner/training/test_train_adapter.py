@@ -212,8 +212,18 @@ def test_checkpointed_activations_change_nothing(training_of: Any) -> None:
 
 
 def test_tensorboard_gets_the_curve(training_of: Any) -> None:
-    _, folder = training_of("run", {"training": {"trackers": ["tensorboard"]}})
-    assert list((folder.path / "events").glob("events.out.tfevents.*"))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    changes = {"training": {"trackers": ["tensorboard"]}}
+    _, folder = training_of("run", changes, validate=lambda *_: 1.5)
+    events = EventAccumulator(str(folder.path / "events")).Reload()
+    assert [point.step for point in events.Scalars("train/loss")] == [2, 4, 6, 8, 10, 12]
+    assert [(p.step, p.value) for p in events.Scalars("validation/loss")] == [(6, 1.5), (12, 1.5)]
+
+
+def test_the_last_step_is_in_the_curve(training_of: Any) -> None:
+    record, _ = training_of("run", {"training": {"log_every": 5}})
+    assert [point["step"] for point in record.history] == [5, 10, 12]
 
 
 def test_weights_without_gradient_end_the_run(training_of: Any, monkeypatch: Any) -> None:
