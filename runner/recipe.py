@@ -342,7 +342,7 @@ class Training(Block):
     checkpoint_every: Count | None = Field(
         default=None,
         description="Steps between two checkpoints, from which an interrupted run continues. "
-        "null: as often as validate_every.",
+        "null: as often as validate_every, or ten times in all where that is null too.",
         examples=[100, None],
     )
     trackers: tuple[Literal["tensorboard"], ...] = Field(

@@ -46,18 +46,19 @@ def evaluate_subject_command(
     quiet_libraries()
     plan = _plan_of_run(recipe, runs, device, run_id)
     progress = Progress(plan.folder.path / "run.log")
-    loaded = load_model(plan.recipe, plan.model, device=plan.device)
-    data = prepare_data(
-        plan.recipe,
-        plan.source,
-        loaded.tokenizer,
-        base_folder=plan.base_folder,
-        cache_folder=cache_folder(),
-    )
-    _check_partitions(plan, data)
-    spec = evaluation_spec(plan, data, loaded)
-    used = {*spec.loss, *(task.data for task in spec.generation)}
     with progress.bar(f"evaluating the {subject}") as advance:
+        advance(0, 1, "loading the base model")
+        loaded = load_model(plan.recipe, plan.model, device=plan.device)
+        data = prepare_data(
+            plan.recipe,
+            plan.source,
+            loaded.tokenizer,
+            base_folder=plan.base_folder,
+            cache_folder=cache_folder(),
+        )
+        _check_partitions(plan, data)
+        spec = evaluation_spec(plan, data, loaded)
+        used = {*spec.loss, *(task.data for task in spec.generation)}
         evaluate_subject(
             subject=subject,
             model=loaded.model if subject == "base" else _judged_adapter(plan, loaded, data),
