@@ -27,20 +27,30 @@ def attach_adapter(model: PreTrainedModel, block: Lora, *, seed: int) -> PeftMod
 
     check_targets(model, block.target_modules)
     set_seed(seed)
-    return get_peft_model(model, lora_config(block))
+    return get_peft_model(model, lora_config(block, resolve_targets(model, block.target_modules)))
 
 
-def lora_config(block: Lora) -> LoraConfig:
+def resolve_targets(model: PreTrainedModel, targets: str | tuple[str, ...]) -> str | list[str]:
+    """Targets as PEFT takes them: a regular expression, or names.
+
+    ``all-linear`` becomes names here: PEFT's own does not see quantized layers as linear.
+    """
+    if targets != ALL_LINEAR:
+        return targets if isinstance(targets, str) else sorted(targets)
+    linear = [name for name, module in model.named_modules() if _adaptable(module)]
+    return sorted({n.rpartition(".")[2] for n in linear if _matches(n, ALL_LINEAR)})
+
+
+def lora_config(block: Lora, targets: str | list[str]) -> LoraConfig:
     """PEFT's own configuration for the recipe's block."""
     from peft import LoraConfig, TaskType
 
-    targets = block.target_modules
     return LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=block.r,
         lora_alpha=cast(int, block.alpha),  # PEFT takes fractions too
         lora_dropout=block.dropout,
-        target_modules=targets if isinstance(targets, str) else sorted(targets),
+        target_modules=targets,
         bias=block.bias,
         use_rslora=block.variant == "rslora",
         use_dora=block.variant == "dora",
