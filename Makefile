@@ -42,6 +42,7 @@ format: setup    ## let ruff format the code
 
 bench: setup     ## the benchmarks of benchmarks/README.md
 	$(BIN)/python benchmarks/resume.py
+	@echo "data: see the first lines of benchmarks/data_preparation.py and benchmarks/data_memory.py"
 
 schema: setup    ## write recipes/recipe.schema.json from runner/recipe.py
 	$(BIN)/proofbox schema > recipes/recipe.schema.json

@@ -26,3 +26,23 @@ LOSS_FIGURES: tuple[str, ...] = ("loss", "perplexity", "bits_per_byte", "token_a
 
 # prefixes of figures where a smaller value is better; of all others a larger one is.
 SMALLER_IS_BETTER: tuple[str, ...] = ("loss", "perplexity", "bits_per_byte")
+
+# between the name of a partition or task and a figure: that figure on the rows that do not leak.
+CLEAN = "clean"
+
+
+def is_clean(metric: str) -> bool:
+    """Whether ``metric`` is measured on the clean rows alone: ``test.clean.loss``."""
+    return metric.rpartition(".")[0].endswith(f".{CLEAN}")
+
+
+def on_all_rows(metric: str) -> str:
+    """``test.clean.loss`` as ``test.loss``; another metric as it is."""
+    group, _, figure = metric.rpartition(".")
+    return f"{group.removesuffix(f'.{CLEAN}')}.{figure}" if is_clean(metric) else metric
+
+
+def on_clean_rows(metric: str) -> str:
+    """``test.loss`` as ``test.clean.loss``."""
+    group, _, figure = metric.rpartition(".")
+    return f"{group}.{CLEAN}.{figure}"

@@ -68,6 +68,7 @@ class _Bench:
             pad_token_id=self.spec.pad_token_id,
             batch_tokens=self.spec.batch_tokens,
             seed=self.spec.seed,
+            answer_marker=self.spec.answer_marker,
             on_progress=self.counter(label, len(prompts)),
         )
 

@@ -12,10 +12,19 @@ from typing import Any
 import numpy as np
 
 from evalsuite.bootstrap import CorpusScore, corpus_estimate, paired_corpus_difference
+from evalsuite.clean_rows import Leaked, clean_losses, clean_scores, leaked_examples
 from evalsuite.corpus_scores import CORPUS_SCORES
 from evalsuite.errors import EvidenceError, StatisticsError
 from evalsuite.figures import LOSS, Figure
-from evalsuite.records import Evidence, Identity, Measurement, Method, PairedDifference, Subject
+from evalsuite.records import (
+    Evidence,
+    Identity,
+    LeakedExamples,
+    Measurement,
+    Method,
+    PairedDifference,
+    Subject,
+)
 from evalsuite.results import (
     Matrix,
     PartitionLoss,
@@ -80,8 +89,11 @@ def gather_evidence(
     identity: Identity,
     base_digest: str,
     adapter_digest: str | None,
+    leaked: Leaked | None = None,
 ) -> Evidence:
     """Measure every figure from the per-example Parquet files below ``folder``.
+
+    Where some rows of a partition or task leak, its figures are measured on the clean rows as well.
 
     Args:
         folder: A run's ``evaluation/``, with a folder for each subject.
@@ -89,28 +101,54 @@ def gather_evidence(
         identity: What the results have in common.
         base_digest: Digest of the base model.
         adapter_digest: Digest of the adapter, or None where only the base was evaluated.
+        leaked: By partition, the examples that leak; None where leaks were not looked for.
 
     Raises:
         EvidenceError: A file is missing or damaged; base and adapter were not evaluated on the
-            same examples in the same way; a value is not finite.
+            same examples in the same way; a value is not finite; an example that leaks was not
+            evaluated.
     """
     before = _read_results(folder / "base") if base else None
     after = _read_results(folder / "adapter") if adapter_digest is not None else None
     measurements: list[Measurement] = []
     differences: tuple[PairedDifference, ...] = ()
     if before is not None:
-        measurements += [_measurement(seen, "base") for seen in _observations(before)]
+        measurements += _measurements(before, "base", leaked)
     if after is not None:
-        measurements += [_measurement(seen, "adapter") for seen in _observations(after)]
+        measurements += _measurements(after, "adapter", leaked)
     if before is not None and after is not None:
         differences = _differences(before, after)
+        if leaked is not None:
+            differences += _differences(_clean(before, leaked), _clean(after, leaked))
     return Evidence(
         measurements=tuple(measurements),
         differences=differences,
+        leaked=_leaked_examples(before or after, leaked),
         identity=identity,
         base_digest=base_digest,
         adapter_digest=adapter_digest,
     )
+
+
+def _measurements(results: _Results, subject: Subject, leaked: Leaked | None) -> list[Measurement]:
+    """Every figure on all rows, then those on clean rows."""
+    found = [_measurement(seen, subject) for seen in _observations(results)]
+    if leaked is not None:
+        clean = _observations(_clean(results, leaked))
+        found += [_measurement(seen, subject) for seen in clean]
+    return found
+
+
+def _clean(results: _Results, leaked: Leaked) -> _Results:
+    return _Results(
+        losses=clean_losses(results.losses, leaked), tasks=clean_scores(results.tasks, leaked)
+    )
+
+
+def _leaked_examples(results: _Results | None, leaked: Leaked | None) -> tuple[LeakedExamples, ...]:
+    if results is None or leaked is None:
+        return ()
+    return leaked_examples(results.losses, results.tasks, leaked)
 
 
 def paired_differences(first: Path, second: Path) -> tuple[PairedDifference, ...]:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evalsuite.catalogue import is_clean
 from evalsuite.errors import StatisticsError
 from evalsuite.record_files import evidence_digest
 from evalsuite.records import (
@@ -240,6 +241,9 @@ def _smallest_detectable(gate: Gate, question: _Question) -> float | None:
 
 
 def _missing(metric: str, evidence: Evidence, whose: str) -> str:
+    leaks = evidence.leaks_of(metric) if is_clean(metric) else None
+    if leaks is not None and leaks.leaked == leaks.examples:
+        return f"{metric} cannot be measured: all {leaks.examples} examples of {leaks.group} leak."
     known = sorted({measured.metric for measured in evidence.measurements})
     listed = ", ".join(known) if known else "nothing"
     return f"{metric} {whose} is missing from the evidence, which holds {listed}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ class Answer:
     """What a model wrote after one prompt.
 
     ``token_ids`` are the new tokens, the stop token included; ``finished`` says that a stop token
-    ended the answer and not the limit; ``text`` is free of special tokens.
+    ended the answer and not the limit; ``text`` is free of special tokens, and of what a model
+    writes before an answer (reasoning, a channel's name) where its end is known.
     """
 
     text: str
@@ -40,6 +42,7 @@ def generate_answers(
     batch_tokens: int,
     seed: int,
     on_progress: Callable[[int], None] | None = None,
+    answer_marker: str = "",
 ) -> list[Answer]:
     """Continue every prompt, in the order given.
 
@@ -57,6 +60,8 @@ def generate_answers(
         batch_tokens: At most so many tokens in a batch, padding and new tokens included.
         seed: Decides sampled tokens, together with the batch's first prompt.
         on_progress: Told after every batch how many prompts are done.
+        answer_marker: Text, special tokens included, after whose last occurrence the answer begins;
+            where it does not occur, everything is the answer.
 
     Raises:
         EvaluationError: A prompt is empty, or there is no stop token.
@@ -69,7 +74,7 @@ def generate_answers(
         rows = [prompts[index] for index in batch]
         with _seeded(seed + batch[0]):
             new = _generate(model, rows, settings, pad_token_id)
-        return [_answer(tokenizer, row, frozenset(stop_token_ids)) for row in new]
+        return [_answer(tokenizer, row, frozenset(stop_token_ids), answer_marker) for row in new]
 
     lengths = [len(prompt) + decoding.max_new_tokens for prompt in prompts]
     with inference(model), _declared_decoding_only(model):
@@ -170,10 +175,33 @@ def _generate(
 
 
 def _answer(
-    tokenizer: PreTrainedTokenizerBase, new: Sequence[int], stop_token_ids: frozenset[int]
+    tokenizer: PreTrainedTokenizerBase,
+    new: Sequence[int],
+    stop_token_ids: frozenset[int],
+    answer_marker: str,
 ) -> Answer:
     stops = (place for place, token in enumerate(new) if token in stop_token_ids)
     end = next(stops, None)
     kept = tuple(new) if end is None else tuple(new[: end + 1])
-    text = tokenizer.decode(list(kept), skip_special_tokens=True)
-    return Answer(text=str(text), token_ids=kept, finished=end is not None)
+    text = _text_after(tokenizer, kept, answer_marker)
+    return Answer(text=text, token_ids=kept, finished=end is not None)
+
+
+def _text_after(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], marker: str) -> str:
+    """The text of ``ids`` without special tokens, from the last ``marker`` on if there is one.
+
+    The marker may hold special tokens and share a token with the answer, so it is looked for in the
+    text of ever more tokens: the first that hold as many markers as all of them end with the last.
+    """
+
+    def text(part: Sequence[int], *, special: bool) -> str:
+        return str(tokenizer.decode(list(part), skip_special_tokens=not special))
+
+    total = text(ids, special=True).count(marker) if marker else 0
+    if not total:
+        return text(ids, special=False)
+    counts = range(len(ids) + 1)
+    end = bisect_left(counts, total, key=lambda n: text(ids[:n], special=True).count(marker))
+    shared = text(ids[:end], special=True).rpartition(marker)[2]
+    # The white space between marker and answer is the template's.
+    return (shared + text(ids[end:], special=False)).lstrip()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from evalsuite.catalogue import is_clean, on_all_rows
+
 Subject = Literal["base", "adapter"]
 Method = Literal["clustered-ratio", "log-ratio", "item-mean", "binary-items", "bootstrap"]
 
@@ -62,23 +64,54 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeakedExamples:
+    """How many of the examples of a partition or task leak.
+
+    A leaked example is one that a training row equals, or is near to.
+    """
+
+    group: str
+    examples: int
+    leaked: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything a gate may judge: ``evidence.json`` of a run folder."""
+    """Everything a gate may judge: ``evidence.json`` of a run folder.
+
+    ``test.loss`` is measured on all rows, ``test.clean.loss`` on those that do not leak. It is
+    stored only where some rows leak and some do not: where none does, the two are the same; where
+    all do, there is nothing to measure. ``leaked`` has an entry for each partition and task; it is
+    empty where leaks were not looked for.
+    """
 
     measurements: tuple[Measurement, ...]
     differences: tuple[PairedDifference, ...]
+    leaked: tuple[LeakedExamples, ...]
     identity: Identity
     base_digest: str
     adapter_digest: str | None
 
     def measurement(self, metric: str, subject: Subject) -> Measurement | None:
         """The measurement of ``metric`` for ``subject``, or None where it is missing."""
-        found = (m for m in self.measurements if m.metric == metric and m.subject == subject)
+        name = self._stored_name(metric)
+        found = (m for m in self.measurements if m.metric == name and m.subject == subject)
         return next(found, None)
 
     def difference(self, metric: str) -> PairedDifference | None:
         """The paired difference of ``metric``, or None where it is missing."""
-        return next((d for d in self.differences if d.metric == metric), None)
+        name = self._stored_name(metric)
+        return next((d for d in self.differences if d.metric == name), None)
+
+    def leaks_of(self, metric: str) -> LeakedExamples | None:
+        """Leaked examples of the partition or task of ``metric``; None where it is not known."""
+        group = on_all_rows(metric).rpartition(".")[0]
+        return next((found for found in self.leaked if found.group == group), None)
+
+    def _stored_name(self, metric: str) -> str:
+        """Where no row leaks, the clean rows are all rows."""
+        found = self.leaks_of(metric) if is_clean(metric) else None
+        return on_all_rows(metric) if found is not None and found.leaked == 0 else metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +142,8 @@ class EvaluationSpec:
     """What is evaluated: partitions for held-out loss, generation tasks, sample prompts.
 
     ``samples`` are rendered generation prompts as ``(text shown, prompt token ids)``.
+    ``answer_marker`` is the text after which a generated answer begins, where the chat template has
+    the model write something before it.
     """
 
     loss: tuple[str, ...]
@@ -119,6 +154,7 @@ class EvaluationSpec:
     pad_token_id: int
     seed: int
     batch_tokens: int
+    answer_marker: str = ""
 
 
 GateVerdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "ERROR"]

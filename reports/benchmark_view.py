@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from evalsuite.catalogue import is_clean
 from evalsuite.records import Evidence, Measurement, PairedDifference, Verdict
 from reports.charts import Dumbbell, Interval, Share, dumbbells, share_bar
 from reports.exhibits import Figure, Table, names
-from reports.loss_view import MetricRow, metric_row
+from reports.loss_view import MetricRow, metric_row, metric_rows
 from reports.metric_names import figure_of, group_of, is_loss, label_of, telling_rank
 from reports.number_text import Scale, count, counted, percent, scale_of, significant
 from reports.svg import round_range
@@ -44,7 +45,8 @@ class TaskView:
 
 def task_views(evidence: Evidence, verdict: Verdict) -> list[TaskView]:
     """Every generation task of the evidence, its most telling figures first."""
-    found = dict.fromkeys(m.metric for m in evidence.measurements if not is_loss(m.metric))
+    measured = dict.fromkeys(m.metric for m in evidence.measurements)
+    found = [metric for metric in measured if not is_loss(metric) and not is_clean(metric)]
     metrics = sorted(found, key=lambda metric: telling_rank(figure_of(metric)))
     tasks = dict.fromkeys(map(group_of, found))
     return [
@@ -58,7 +60,7 @@ def _task(name: str, metrics: Sequence[str], evidence: Evidence, verdict: Verdic
     return TaskView(
         name=name,
         examples=counted(some.examples, "example"),
-        rows=tuple(metric_row(evidence, metric) for metric in metrics),
+        rows=metric_rows(evidence, metrics),
         figures=tuple(_figures(name, metrics, evidence, verdict)),
         churn=tuple(churn for metric in metrics if (churn := _churn(evidence, metric)) is not None),
     )

@@ -211,15 +211,27 @@ def _side_names(frame: Plot, zero: float, *, smaller_is_better: bool) -> list[Ma
 
 
 def length_histogram(
-    edges: Sequence[float], counts: Sequence[int], *, key: str, title: str, x_name: str
+    edges: Sequence[float],
+    counts: Sequence[int],
+    *,
+    key: str,
+    title: str,
+    x_name: str,
+    limit: tuple[float, str] | None = None,
 ) -> Markup:
-    """Bars between given ``edges`` (one more than ``counts``)."""
+    """Bars between given ``edges`` (one more than ``counts``).
+
+    ``limit`` is a value that nothing may exceed, with its label: a line, or an arrow towards it
+    where it lies too far to the right.
+    """
     bins = [
         Bin(low=low, high=high, count=n)
         for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
     ]
+    right = bins[-1].high
+    near = limit is not None and limit[0] <= _NEAR * right
     frame = plot(
-        x=(bins[0].low, bins[-1].high),
+        x=(bins[0].low, max(right, limit[0]) if limit is not None and near else right),
         y=_count_span(counts),
         width=WIDTH,
         height=HEIGHT,
@@ -229,13 +241,25 @@ def length_histogram(
     )
     body = [frame.frame(x_name, "examples", y_most=4)]
     body += [_bar(frame, b, "neutral") for b in bins if b.count]
+    words = f"Histogram of {counted(sum(counts), 'example')}, {x_name}"
+    if limit is not None:
+        body.append(_limit(frame, limit[0], limit[1], near=near))
+        words += f"; {limit[1]}"
     return picture(
-        key=key,
-        title=title,
-        description=f"Histogram of {counted(sum(counts), 'example')}, {x_name}.",
-        width=WIDTH,
-        height=HEIGHT,
-        body=joined(body),
+        key=key, title=title, description=f"{words}.", width=WIDTH, height=HEIGHT, body=joined(body)
+    )
+
+
+# A limit is drawn where it is at most this many times the highest value; else only pointed at.
+_NEAR = 1.5
+
+
+def _limit(frame: Plot, value: float, label: str, *, near: bool) -> Markup:
+    if not near:
+        return text(frame.x.end, frame.y.end - 14, f"{label} →", "tick strong", "end")
+    x = frame.x.at(value)
+    return line(x, frame.y.start, x, frame.y.end, "threshold") + text(
+        x + 2, frame.y.end - 14, label, "tick strong", "end"
     )
 
 

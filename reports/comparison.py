@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from evalsuite.catalogue import is_clean
 from evalsuite.errors import EvaluationError
 from evalsuite.evidence import paired_differences
 from evalsuite.records import GateVerdict, Identity, Measurement, PairedDifference
@@ -140,7 +141,7 @@ def _incomparable(baseline: StoredRun, run: StoredRun, pairs: _Pairs) -> str | N
         if first != second:
             what = field.name.replace("_", " ")
             return f"its {what} is {second[:12]}, the baseline's is {first[:12]}"
-    missing = _metrics_of(baseline) ^ _metrics_of(run)
+    missing = _metrics_of(baseline).keys() ^ _metrics_of(run).keys()
     if missing:
         return f"only one of the two measured {', '.join(sorted(missing))}"
     try:
@@ -150,8 +151,10 @@ def _incomparable(baseline: StoredRun, run: StoredRun, pairs: _Pairs) -> str | N
     return None
 
 
-def _metrics_of(run: StoredRun) -> set[str]:
-    return {m.metric for m in run.evidence.measurements if m.subject == "adapter"}
+def _metrics_of(run: StoredRun) -> dict[str, None]:
+    """What was measured on all rows, in order; which rows are clean depends on the training set."""
+    measured = (m for m in run.evidence.measurements if m.subject == "adapter")
+    return dict.fromkeys(m.metric for m in measured if not is_clean(m.metric))
 
 
 def _compared_run(run: StoredRun, label: str) -> ComparedRun:
@@ -227,8 +230,7 @@ class _Pairs:
 
 
 def _compared_metrics(runs: Sequence[StoredRun], pairs: _Pairs) -> tuple[ComparedMetric, ...]:
-    metrics = [m.metric for m in runs[0].evidence.measurements if m.subject == "adapter"]
-    return tuple(_compared_metric(runs, metric, pairs) for metric in metrics)
+    return tuple(_compared_metric(runs, metric, pairs) for metric in _metrics_of(runs[0]))
 
 
 def _compared_metric(runs: Sequence[StoredRun], metric: str, pairs: _Pairs) -> ComparedMetric:

@@ -61,7 +61,7 @@ def read_losses(folder: Path) -> dict[str, LossValues]:
     path = folder / _LOSS_FILE
     if not path.is_file():
         return {}
-    table = _columns(path, _LOSS_COLUMNS)
+    table = read_columns(path, _LOSS_COLUMNS)
     places: dict[str, list[int]] = {}
     for place, partition in enumerate(table["partition"]):
         places.setdefault(partition, []).append(place)
@@ -95,7 +95,7 @@ def read_answers(folder: Path, task: str) -> AnswerValues:
     """The answers of ``task`` below ``folder`` (``evaluation/<subject>``)."""
     path = folder / f"{task}.parquet"
     names = _figure_names(path)
-    table = _columns(path, (*_ANSWER_COLUMNS, *names))
+    table = read_columns(path, (*_ANSWER_COLUMNS, *names))
     return AnswerValues(
         task=task,
         example_ids=tuple(table["example_id"]),
@@ -122,8 +122,12 @@ def _figure_names(path: Path) -> list[str]:
         raise ReportError(f"{path}: does not describe its figures ({error!r})") from None
 
 
-def _columns(path: Path, needed: Sequence[str]) -> dict[str, list[Any]]:
-    """The columns of a Parquet file as lists; empty values and missing columns are errors."""
+def read_columns(path: Path, needed: Sequence[str]) -> dict[str, list[Any]]:
+    """The columns of a Parquet file as lists.
+
+    Raises:
+        ReportError: the file cannot be read, or lacks a column or a value.
+    """
     from pyarrow import ArrowException, parquet
 
     try:

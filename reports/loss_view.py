@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evalsuite.catalogue import is_clean, on_clean_rows
 from evalsuite.records import Evidence, Measurement, PairedDifference
 from reports.charts import Bin, Curve, bins_of, curves, difference_histogram, paired_scatter
 from reports.example_values import LossValues, check_same_examples, read_losses
@@ -65,7 +66,7 @@ def metric_row(evidence: Evidence, metric: str) -> MetricRow:
         difference = interval_text(found.difference, found.low, found.high, scale, difference=True)
     label = label_of(figure_of(metric))
     return MetricRow(
-        label=label,
+        label=f"{label}, clean rows" if is_clean(metric) else label,
         unit="" if scale.unit == label.lower() else scale.unit,
         metric=metric,
         base=_measured(base),
@@ -73,6 +74,13 @@ def metric_row(evidence: Evidence, metric: str) -> MetricRow:
         difference=difference,
         effect=effect_of(found, higher_is_better=some.higher_is_better if some else True),
     )
+
+
+def metric_rows(evidence: Evidence, metrics: Sequence[str]) -> tuple[MetricRow, ...]:
+    """Each of ``metrics``, followed by the same on the clean rows where some rows leak."""
+    measured = {m.metric for m in evidence.measurements}
+    both = (name for metric in metrics for name in (metric, on_clean_rows(metric)))
+    return tuple(metric_row(evidence, metric) for metric in both if metric in measured)
 
 
 def _measured(measurement: Measurement | None) -> str:
@@ -95,17 +103,14 @@ def partition_losses(run: StoredRun) -> list[PartitionLoss]:
     """Every partition whose loss was measured, the test partition first."""
     base, adapter = read_losses(run.results("base")), read_losses(run.results("adapter"))
     evidence = run.evidence
-    metrics = [m.metric for m in evidence.measurements if is_loss(m.metric)]
+    measured = dict.fromkeys(m.metric for m in evidence.measurements)
+    metrics = [metric for metric in measured if is_loss(metric) and not is_clean(metric)]
     partitions = sorted(dict.fromkeys(map(group_of, metrics)), key=lambda name: name != "test")
     return [
         PartitionLoss(
             name=name,
             examples=_examples(evidence, f"{name}.loss"),
-            rows=tuple(
-                metric_row(evidence, metric)
-                for metric in dict.fromkeys(metrics)
-                if group_of(metric) == name
-            ),
+            rows=metric_rows(evidence, [m for m in metrics if group_of(m) == name]),
             figures=_figures(name, base.get(name), adapter.get(name)),
         )
         for name in partitions

@@ -14,7 +14,7 @@ from typing import Any
 
 from evalsuite.records import Measurement
 from reports.comparison import flattened_recipe
-from reports.data_view import ordered_partitions
+from reports.data_view import left_out, ordered_partitions
 from reports.gate_view import DECISIONS, GateRow, gate_rows
 from reports.loss_view import MetricRow, metric_row
 from reports.metric_names import figure_of, group_of, is_loss, label_of, telling_rank
@@ -164,11 +164,7 @@ def _data_lines(run: StoredRun, *, final: bool) -> list[str]:
             f"{name}: {counted(partition.rows, 'example')}, {count(partition.tokens)} tokens, "
             f"{share} of them supervised"
         )
-    if run.data.dropped or run.data.truncated:
-        lines.append(
-            f"{counted(len(run.data.dropped), 'row')} dropped, "
-            f"{counted(len(run.data.truncated), 'row')} truncated"
-        )
+    lines.append(escaped(left_out(run.data)))
     lines.append(
         "This adapter has seen all of these partitions."
         if final

@@ -16,13 +16,13 @@ TEMPLATES = Path(__file__).parent / "templates"
 _CSS_COMMENT = re.compile(r"/\*.*?\*/\s*", re.DOTALL)
 
 
-def html_page(template: str, **values: object) -> str:
+def html_page(template: str, *, script_file: str = "report.js", **values: object) -> str:
     """``template`` rendered as one HTML file that may load nothing and run only its own script.
 
     Every value is escaped unless a chart function made it; an undefined name is an error.
     """
     style = _CSS_COMMENT.sub("", (TEMPLATES / "report.css").read_text(encoding="utf-8"))
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    script = (TEMPLATES / script_file).read_text(encoding="utf-8")
     page = _environment(autoescape=True).get_template(template)
     return page.render(
         style=Markup(style),

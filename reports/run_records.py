@@ -75,7 +75,7 @@ class Lock(Stored):
 
 
 class Lengths(Stored):
-    """A histogram of lengths in tokens; there is one more edge than counts."""
+    """A histogram (of lengths in tokens, say); there is one more edge than counts."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -92,35 +92,62 @@ class PartitionRecord(Stored):
     lengths: Lengths
 
 
-class DroppedRow(Stored):
-    """A source row that was left out, and why; ``row`` counts from 0."""
+class RuleRecord(Stored):
+    """A rule that every row was held to, and what became of those that broke it.
 
-    row: int
-    partition: str | None
-    reason: str
-
-
-class TruncatedRow(Stored):
-    """A source row that was cut to the longest length; ``tokens`` before the cut."""
-
-    row: int
-    partition: str
-    tokens: int
-
-
-class Check(Stored):
-    """A rule that every row was held to."""
+    ``rule`` is a key of ``dataset.violations``, or ``too_long``; ``policy`` its value there.
+    """
 
     rule: str
+    text: str
+    policy: str
     rows_checked: int
     violations: int
+    dropped: int
+    first_rows: tuple[int, ...]
+
+    @property
+    def refused(self) -> bool:
+        """Whether a run stops because of it."""
+        return self.policy == "error" and self.violations > 0
+
+
+class LeakCountRecord(Stored):
+    """Pairs of rows of two partitions that say the same, and how many rows of either they hold."""
+
+    kind: str
+    by: str
+    first: str
+    second: str
+    pairs: int
+    first_rows: int
+    second_rows: int
+    policy: str
+    at_least: bool
+
+    @property
+    def refused(self) -> bool:
+        """Whether a run stops because of it."""
+        return self.policy == "error" and self.pairs > 0
+
+
+class LeakRecord(Stored):
+    """What was found of rows that occur in more than one partition."""
+
+    counts: tuple[LeakCountRecord, ...]
+    compared: dict[str, int]
+    dropped: int
+    listed: int
+    leaked: dict[str, int]
+    unsettled: dict[str, int]
 
 
 class ExampleToken(Stored):
-    """One token of the rendered example, and whether the loss counts it."""
+    """One token of a rendered example, and whether the loss counts it."""
 
     text: str
     supervised: bool
+    special: bool = False
 
 
 class RenderedExample(Stored):
@@ -130,13 +157,21 @@ class RenderedExample(Stored):
 
 
 class PreparedData(Stored):
-    """``data.json``: what became of the source rows."""
+    """``data.json``: what became of the source rows.
+
+    ``rows_kept`` broke no rule that leaves rows out; leaks and weights do not count in it.
+    ``shares`` counts examples by the share of their tokens that is supervised, in percent.
+    """
 
     partitions: dict[str, PartitionRecord]
     source_rows: int
-    dropped: tuple[DroppedRow, ...]
-    truncated: tuple[TruncatedRow, ...]
-    checks: tuple[Check, ...]
+    rows_kept: int
+    format: str
+    format_detected: bool
+    rules: tuple[RuleRecord, ...]
+    leaks: LeakRecord
+    shares: Lengths
+    notes: tuple[str, ...]
     template_digest: str
     stop_token: str
     stop_token_ids: tuple[int, ...]

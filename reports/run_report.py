@@ -11,10 +11,12 @@ from reports.benchmark_view import TaskView, task_views
 from reports.data_view import data_view
 from reports.exhibits import Table, names
 from reports.gate_view import DECISIONS, gate_rows
+from reports.leak_view import leak_view
 from reports.loss_view import MetricRow, PartitionLoss, partition_losses, training_figure
 from reports.metric_names import figure_of, telling_rank
 from reports.number_text import counted, seconds, size
 from reports.pages import html_page
+from reports.problem_rows import read_problems
 from reports.sample_view import prompt_views, task_samples
 from reports.speed_view import speed_view, training_facts
 from reports.stored_run import StoredRun, read_run
@@ -66,7 +68,8 @@ def run_report(run: StoredRun) -> str:
         tasks=tasks,
         samples=task_samples(run),
         prompts=prompt_views(run),
-        data=data_view(run.data),
+        data=data_view(run.data, read_problems(run.folder / "listings")),
+        leaks=leak_view(run),
         speed=speed_view(run),
         reproduce=_reproduce(run),
         versions=_versions(run),

@@ -85,16 +85,37 @@ def plan(
 @app.command()
 def preview(
     recipe: RecipeName,
-    rows: Annotated[int, typer.Option(min=1, help="How many examples to show.")] = 3,
+    *,
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="How many examples to show; 3 if not given, and 50 in all on the page."
+        ),
+    ] = None,
     partition: Annotated[
         Literal["train", "validation", "test"], typer.Option(help="From which partition.")
     ] = "train",
     row: Annotated[
-        int | None, typer.Option(min=0, help="Show the example of this source row, from 0.")
+        int | None,
+        typer.Option(min=0, help="Show this source row, from 0, or why it was left out."),
+    ] = None,
+    violations: Annotated[
+        bool, typer.Option("--violations", help="Show every rule, rows that break it, and leaks.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write one HTML page with all of it here.")
     ] = None,
 ) -> None:
-    """Show rendered examples, supervised tokens marked."""
-    _call("runner.commands.preview:preview", recipe, rows=rows, partition=partition, row=row)
+    """Show what the data becomes: rendered rows, rules, leaks."""
+    _call(
+        "runner.commands.preview:preview",
+        recipe,
+        rows=rows,
+        partition=partition,
+        row=row,
+        violations=violations,
+        html=html,
+    )
 
 
 @app.command()

@@ -8,6 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
+
 
 def text_digest(text: str) -> str:
     """SHA-256 of a text's UTF-8 bytes, in hexadecimal."""
@@ -26,9 +30,7 @@ def file_digest(path: Path) -> str:
 
 def canonical_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """One text for equal JSON values: sorted keys, no white space, no NaN."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return _CANONICAL.encode(value)
 
 
 def digest_of_json(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from runner.base_model.loaded_model import apply_threads, choose_device
 from runner.base_model.model_source import ModelSource, find_model
 from runner.base_model.quantization import trainable_kernel
-from runner.data.sources import SourceRecord, resolve_source
+from runner.data.reading.sources import SourceRecord, pinned_dataset, resolve_source
 from runner.digests import digest_of_json, file_digest
 from runner.errors import MachineError
 from runner.recipe import Recipe
@@ -56,7 +56,7 @@ class Plan:
 class Pinned:
     """Hub revisions that were resolved before, so that a branch that moves changes nothing."""
 
-    data: str | None = None
+    data: tuple[str | None, ...] | None = None  # a commit for each source, None for files
     model: str | None = None
 
 
@@ -78,7 +78,7 @@ def make_plan(
     recipe = read_recipe(recipe_file)
     dataset = recipe.dataset
     if pinned.data is not None:
-        dataset = dataset.model_copy(update={"revision": pinned.data})
+        dataset = pinned_dataset(dataset, pinned.data)
     source = resolve_source(dataset, recipe_file.parent)
     revision = pinned.model or recipe.model.revision
     model = find_model(recipe.model.base, revision, folder=recipe_file.parent)
@@ -115,7 +115,7 @@ def _template_file_digest(recipe: Recipe, folder: Path) -> str | None:
 
 def decisions_of(plan: Plan) -> list[str]:
     """What the recipe leaves to the machine, and what was chosen here."""
-    recipe, chosen = plan.recipe, []
+    recipe, chosen = plan.recipe, list(plan.source.notes)
     if recipe.hardware.device == "auto":
         chosen.append(f"hardware.device: auto is {plan.device}")
     if recipe.hardware.threads == "auto":
@@ -129,13 +129,16 @@ def decisions_of(plan: Plan) -> list[str]:
     return [*chosen, *([substituted] if substituted else [])]
 
 
-def write_lock(plan: Plan, partitions: Mapping[str, str]) -> dict[str, Any]:
+def write_lock(
+    plan: Plan, partitions: Mapping[str, str], *, decisions: Sequence[str] = ()
+) -> dict[str, Any]:
     """Write ``lock.json`` and the recipe as given into the run folder, and return the lock.
 
     ``partitions`` are the digests of membership by partition, which every process that loads the
-    data compares.
+    data compares; ``decisions`` are those that were made about the data.
     """
     lock = {**lock_of(plan), "partitions": dict(partitions)}
+    lock["decisions"] = [*decisions, *lock["decisions"]]
     write_json(plan.folder.lock, lock)
     write_json(plan.folder.path / "origin.json", {"recipe_file": str(plan.recipe_file.resolve())})
     given, other = "recipe.yaml", "recipe.json"
@@ -155,14 +158,7 @@ def lock_of(plan: Plan) -> dict[str, Any]:
         "recipe_digest": digest_of_json(recipe),
         "run_id": plan.run_id,
         "code_digest": code_digest(LEARNING),
-        "data": {
-            "digest": plan.source.digest,
-            "files": [
-                {"name": file.name, "sha256": file.sha256, "bytes": file.bytes}
-                for file in plan.source.files
-            ],
-            "revision": plan.source.revision,
-        },
+        "data": plan.source.as_json(),
         "model": {
             "name": plan.model.name,
             "digest": plan.model.digest,

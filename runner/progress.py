@@ -48,7 +48,7 @@ class Progress:
             with _rich_bar(self.console) as rich:
                 task = rich.add_task(title, total=None, note="")
                 yield lambda done, total, text: rich.update(
-                    task, completed=done, total=total, note=text
+                    task, completed=done, total=total or None, note=text
                 )
         else:
             yield PlainLines(title, self.announce)
@@ -72,9 +72,10 @@ class PlainLines:
     def __call__(self, done: int, total: int, text: str) -> None:
         """Announce, if it is time to."""
         now = time.monotonic()
-        if now - self.last >= PLAIN_INTERVAL and done < total:
+        if now - self.last >= PLAIN_INTERVAL and (done < total or not total):
             self.last = now
-            self.announce(f"  {self.title}: {done:,} of {total:,} {text}".rstrip())
+            of = f" of {total:,}" if total else ""
+            self.announce(f"  {self.title}: {done:,}{of} {text}".rstrip())
 
 
 def _rich_bar(console: Console) -> RichProgress:

@@ -12,7 +12,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 HeldOut = Literal["validation", "test"]
+PartitionName = Literal["train", "validation", "test"]
 Claim = Literal["superior", "non_inferior", "floor", "ceiling"]
+# What happens to a row that breaks a rule. error: the run stops. drop: the row is left out.
+# warn: it is kept. All are counted and listed.
+Policy = Literal["error", "drop", "warn"]
+# Where a row that breaks the rule cannot be used at all.
+StrictPolicy = Literal["error", "drop"]
+LeakPolicy = Literal["error", "drop_from_train", "warn"]
 
 
 def _integral(value: object) -> object:
@@ -60,6 +67,34 @@ class Columns(Block):
         description="Column with the list of {role, content} messages (format messages).",
         examples=["conversation"],
     )
+    tools: Text | None = Field(
+        default=None,
+        description="Column with the tool definitions that a conversation may call: a list, or "
+        "the JSON text of one (formats messages and sharegpt). null: no tools.",
+        examples=["tools", None],
+    )
+    conversations: Text = Field(
+        default="conversations",
+        description="Column with the list of {from, value} turns (format sharegpt).",
+        examples=["conversation"],
+    )
+    prompt: Text = Field(
+        default="prompt",
+        description="Column with the prompt: a text, or a list of messages "
+        "(format prompt_completion).",
+        examples=["question"],
+    )
+    completion: Text = Field(
+        default="completion",
+        description="Column with the completion: a text, or a list of messages "
+        "(format prompt_completion).",
+        examples=["answer"],
+    )
+    text: Text = Field(
+        default="text",
+        description="Column with the whole text, trained on as it stands (format text).",
+        examples=["content"],
+    )
     tests: Text | None = Field(
         default=None,
         description="Column with Python asserts that run after the answer's code. "
@@ -92,15 +127,181 @@ class Partition(Block):
         description="Share of the rows that the trainer never sees, and gates judge by.",
         examples=[0.05],
     )
+    group: Text | None = Field(
+        default=None,
+        description="Column whose equal values stay in one partition, such as a document's or an "
+        "author's name; null for none.",
+        examples=["document", None],
+    )
+    stratify: Text | None = Field(
+        default=None,
+        description="Column in each of whose values the shares hold (by position or random); "
+        "null for none.",
+        examples=["language", None],
+    )
+
+
+class Source(Block):
+    """One source of rows, where a dataset has several or its rows are to be weighed."""
+
+    path: Text = Field(
+        description="Path, glob or URL of row files, or a Hugging Face Hub id.",
+        examples=["data/train.jsonl", "https://example.org/rows.jsonl.gz", "owner/dataset"],
+    )
+    split: Text | None = Field(
+        default=None,
+        description="Split of a Hub dataset to read; null for the dataset's own (dataset.split).",
+        examples=["train", None],
+    )
+    revision: Text | None = Field(
+        default=None,
+        description="Branch, tag or commit of a Hub dataset; null for the newest.",
+        examples=["main", None],
+    )
+    limit: Count | None = Field(
+        default=None,
+        description="Use only the first this many rows that pass the filters; null for all.",
+        examples=[10_000, None],
+    )
+    weight: Annotated[Number, Field(gt=0, le=1000)] = Field(
+        default=1.0,
+        description="How often each of its train rows is used: 2 means twice, 0.5 means half of "
+        "them, chosen by content. Held-out rows are used once, whatever the weight.",
+        examples=[0.5],
+    )
+    filter: Text | None = Field(
+        default=None,
+        description="Condition in Jinja over the row's columns; rows for which it is false are "
+        "not read.",
+        examples=["language == 'en' and answer | length > 20", None],
+    )
+    partition: PartitionName | None = Field(
+        default=None,
+        description="The partition that all its rows belong to; null: divided as "
+        "dataset.partition says.",
+        examples=["test", None],
+    )
+
+
+class Violations(Block):
+    """What happens to rows that break a rule: error, drop or warn. All are counted and listed."""
+
+    unusable_row: StrictPolicy = Field(
+        default="error",
+        description="A row that is no conversation ending with an answer, that the chat template "
+        "cannot render, or whose answer it changes.",
+        examples=["drop"],
+    )
+    special_token_in_text: Literal["error", "drop", "escape"] = Field(
+        default="error",
+        description="A row whose text holds a special token's name, such as </s>. escape: it "
+        "stays text, in training, evaluation and generation alike.",
+        examples=["escape"],
+    )
+    empty_answer: Policy = Field(
+        default="warn",
+        description="An answer without a visible character.",
+        examples=["drop"],
+    )
+    no_supervised_token: StrictPolicy = Field(
+        default="error",
+        description="A row of which nothing would be learned.",
+        examples=["drop"],
+    )
+    stop_token: Policy = Field(
+        default="error",
+        description="An answer whose stop token is not supervised, or is not the one that "
+        "generation stops on.",
+        examples=["drop"],
+    )
+    beginning_token: Policy = Field(
+        default="error",
+        description="More than one beginning-of-sequence token, or not as many as in the prompt.",
+        examples=["drop"],
+    )
+    prompt_prefix: Policy = Field(
+        default="error",
+        description="A generation prompt whose tokens are not how the example begins.",
+        examples=["drop"],
+    )
+    answer_text: Policy = Field(
+        default="error",
+        description="Supervised tokens that do not decode to exactly the answers.",
+        examples=["drop"],
+    )
+    outside_answer: Policy = Field(
+        default="error",
+        description="Supervised tokens outside the answers.",
+        examples=["drop"],
+    )
+    generation_marks: Policy = Field(
+        default="error",
+        description="Supervised tokens other than those that the chat template marks with "
+        "{% generation %}, where it does.",
+        examples=["warn"],
+    )
+    unknown_token: Policy = Field(
+        default="warn",
+        description="Text that the tokenizer knows no token for.",
+        examples=["drop"],
+    )
+    vocabulary: StrictPolicy = Field(
+        default="error",
+        description="A token id beyond the base model's embedding.",
+        examples=["drop"],
+    )
+
+
+class Leaks(Block):
+    """Rows of different partitions that say the same: how they are found, what is done."""
+
+    exact: LeakPolicy = Field(
+        default="drop_from_train",
+        description="A train row that equals a held-out row after Unicode and white space "
+        "normalization.",
+        examples=["error"],
+    )
+    near: LeakPolicy | Literal["ignore"] = Field(
+        default="warn",
+        description="A train row that is nearly a held-out row. ignore: not looked for.",
+        examples=["drop_from_train"],
+    )
+    by: Annotated[tuple[Literal["prompt", "answer"], ...], Field(min_length=1, max_length=2)] = (
+        Field(
+            default=("prompt",),
+            description="What the policies act on. Both kinds are counted and listed.",
+            examples=[["prompt", "answer"]],
+            json_schema_extra={"uniqueItems": True},
+        )
+    )
+    threshold: Annotated[Number, Field(ge=0.5, le=0.99)] = Field(
+        default=0.7,
+        description="Jaccard similarity of character 5-grams from which two texts are nearly the "
+        "same.",
+        examples=[0.8],
+    )
+    shortest_answer: Annotated[int, Field(strict=True, ge=1, le=1_000_000), INTEGRAL] = Field(
+        default=50,
+        description="Answers of fewer characters are not compared: that many rows answer yes "
+        "says nothing.",
+        examples=[20],
+    )
 
 
 class Dataset(Block):
     """Where examples come from and what their columns mean."""
 
-    source: Text | Annotated[tuple[Text, ...], Field(min_length=1, max_length=1000)] = Field(
-        description="Path or glob of .jsonl, .json, .csv or .parquet files relative to this "
-        "recipe, a list of these, or a Hugging Face Hub id.",
-        examples=["data/train.jsonl", ["data/a.jsonl", "data/b-*.parquet"], "owner/dataset"],
+    source: Text | Annotated[tuple[Text | Source, ...], Field(min_length=1, max_length=1000)] = (
+        Field(
+            description="Path, glob or URL of .jsonl, .json, .csv or .parquet files (also "
+            "compressed: .gz, .bz2, .xz, .zst), a Hugging Face Hub id, or a list of these. Paths "
+            "are relative to this recipe.",
+            examples=[
+                "data/train.jsonl",
+                ["data/a.jsonl", {"path": "data/b-*.parquet", "weight": 0.5}],
+                "owner/dataset",
+            ],
+        )
     )
     split: Text = Field(
         default="train",
@@ -113,11 +314,19 @@ class Dataset(Block):
         "The lock records the commit.",
         examples=["main", None],
     )
-    format: Literal["alpaca", "messages"] = Field(
-        default="alpaca",
-        description="alpaca: columns instruction, input, output. "
-        "messages: one column with a list of {role, content}.",
-        examples=["messages"],
+    filter: Text | None = Field(
+        default=None,
+        description="Condition in Jinja over the row's columns; rows for which it is false are "
+        "not read.",
+        examples=["language == 'en'", None],
+    )
+    format: Text | None = Field(
+        default=None,
+        description="alpaca: columns instruction, input, output. messages: a list of {role, "
+        "content}. sharegpt: a list of {from, value}. prompt_completion: columns prompt and "
+        "completion. text: one column, trained on whole. Or that of an installed plug-in. "
+        "null: found by the columns of the first row.",
+        examples=["messages", None],
     )
     columns: Columns = Field(
         default=Columns(),
@@ -129,26 +338,53 @@ class Dataset(Block):
         description="How rows are divided into train, validation and test.",
         examples=[{"by": "position", "train": 0.8, "validation": 0.1, "test": 0.1}],
     )
+    violations: Violations = Field(
+        default=Violations(),
+        description="What happens to rows that break a rule of the label contract.",
+        examples=[{"special_token_in_text": "escape", "empty_answer": "drop"}],
+    )
+    leaks: Leaks = Field(
+        default=Leaks(),
+        description="What happens to rows that occur in more than one partition.",
+        examples=[{"exact": "error", "near": "drop_from_train", "threshold": 0.7}],
+    )
 
     @property
-    def sources(self) -> tuple[str, ...]:
-        """``source`` as a tuple, whether one or several are given."""
-        return (self.source,) if isinstance(self.source, str) else self.source
+    def sources(self) -> tuple[Source, ...]:
+        """``source`` as a tuple of blocks, however it is written."""
+        given = (self.source,) if isinstance(self.source, str) else self.source
+        return tuple(Source(path=item) if isinstance(item, str) else item for item in given)
+
+    @property
+    def partition_names(self) -> tuple[PartitionName, ...]:
+        """The partitions that get rows: those with a share, and those that sources name."""
+        named = {source.partition for source in self.sources}
+        divided = None in named
+        names: tuple[PartitionName, ...] = ("train", "validation", "test")
+        return tuple(n for n in names if n in named or (divided and getattr(self.partition, n) > 0))
 
 
 class Template(Block):
     """How an example becomes text, and which of its tokens are supervised."""
 
-    chat: Annotated[String, Field(pattern=r"^(tokenizer|chatml|.+\.jinja)$")] = Field(
+    chat: Annotated[String, Field(pattern=r"^(tokenizer|chatml|none|.+\.jinja)$")] = Field(
         default="tokenizer",
         description="Chat template: tokenizer (the base model's own), chatml (built in), "
-        "or the path of a .jinja file relative to this recipe.",
+        "none (texts one after the other, ended by the end-of-sequence token), or the path of a "
+        ".jinja file relative to this recipe.",
         examples=["tokenizer", "chatml", "templates/chat.jinja"],
     )
     system: Text | None = Field(
         default=None,
         description="System message in Jinja, over the row's columns; null for none.",
         examples=["You write short Python functions.", None],
+    )
+    thinking: Annotated[bool, Field(strict=True)] | None = Field(
+        default=None,
+        description="Whether a reasoning model is asked to think: given to the chat template as "
+        "enable_thinking. null: as the chat template does by itself, or false where only that "
+        "can be trained on.",
+        examples=[False, None],
     )
     user: Text | None = Field(
         default=None,
@@ -164,7 +400,8 @@ class Template(Block):
     loss_on: Literal["completion", "assistant_turns", "all"] = Field(
         default="completion",
         description="Which tokens are supervised. completion: the last assistant message. "
-        "assistant_turns: every assistant message. all: the whole text.",
+        "assistant_turns: every assistant message but those with `train: false`. "
+        "all: the whole text.",
         examples=["assistant_turns"],
     )
     max_length: Count = Field(
@@ -450,8 +687,9 @@ class GateBlock(Block):
     """A claim about a figure that must hold before the adapter may be released."""
 
     metric: Text = Field(
-        description="The figure, as <partition>.<figure> or <generation task>.<figure>.",
-        examples=["test.loss", "test-completions.rougeL"],
+        description="The figure, as <partition>.<figure> or <generation task>.<figure>; with "
+        ".clean before the figure, on the rows alone that are in no other partition.",
+        examples=["test.loss", "test-completions.rougeL", "test.clean.loss"],
     )
     claim: Claim = Field(
         description="superior: better than the base model (by margin). non_inferior: worse than "

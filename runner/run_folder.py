@@ -35,6 +35,11 @@ class RunFolder:
         return self.path / "data.json"
 
     @property
+    def listings(self) -> Path:
+        """Rows with problems, and rows that leak between partitions, one by one."""
+        return self.path / "listings"
+
+    @property
     def training(self) -> Path:
         """The record of the finished training."""
         return self.path / "training.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from evalsuite.records import Evidence, Gate, Subject, Verdict
 from runner.cache import cache_folder, copy_folder
+from runner.data.leaks.leak_report import LEAKED_FILE
 from runner.data.preparation import PreparedData
+from runner.data.prepared_data import LISTINGS
 from runner.digests import digest_of_json
 from runner.errors import ExitCode, ProofboxError
 from runner.plan import Plan, check_writable, write_lock
@@ -114,7 +117,12 @@ def prepare(plan: Plan, progress: Progress) -> PreparedData:
     with timed(plan.folder, "prepare", keep_first=True):
         data = prepared(plan, progress)
     write_json(plan.folder.data, data.as_json())
-    write_lock(plan, {name: part.digest for name, part in data.partitions.items()})
+    copy_listings(data, plan.folder.listings)
+    write_lock(
+        plan,
+        {name: part.digest for name, part in data.partitions.items()},
+        decisions=data_decisions(data),
+    )
     return data
 
 
@@ -131,19 +139,53 @@ def prepared(plan: Plan, progress: Progress) -> PreparedData:
             tokenizer,
             base_folder=plan.base_folder,
             cache_folder=cache_folder(),
-            on_progress=lambda done, total: advance(done, total, ""),
+            vocabulary=plan.model.vocabulary or None,
+            announce=progress.announce,
+            on_progress=lambda what, done, total: advance(done, total, what),
         )
     progress.announce(data_summary(data))
     return data
 
 
+def data_decisions(data: PreparedData) -> list[str]:
+    """What the recipe leaves open about the data, and what its rows and template decided."""
+    found = [f"dataset.format: null is {data.format}"] if data.format_detected else []
+    thinking = str(data.thinking).lower()
+    return [*found, *([] if data.thinking is None else [f"template.thinking: {thinking}"])]
+
+
+def copy_listings(data: PreparedData, folder: Path) -> None:
+    """Keep the lists of problem rows and leaks beside the run: the cache may be emptied."""
+    remove(folder)
+    folder.mkdir(parents=True)
+    for name in LISTINGS:
+        shutil.copy2(Path(data.folder) / name, folder / name)
+
+
 def data_summary(data: PreparedData) -> str:
-    """One line: rows by partition, dropped and truncated ones."""
+    """Rows by partition, dropped and cut ones, leaks."""
     rows = ", ".join(f"{part.rows:,} {name}" for name, part in data.partitions.items())
-    lost = f"{len(data.dropped):,} dropped, {len(data.truncated):,} truncated"
-    if data.dropped:
-        lost += " (rows and reasons: data.json)"
-    return f"  data: {rows} examples; {lost}; every row checked"
+    form = f"{data.format}{', found by its columns' if data.format_detected else ''}"
+    lost = f"{data.dropped:,} dropped, {data.truncated:,} cut"
+    lines = [f"  data ({form}): {rows} examples; {lost}; every row checked"]
+    kept = [o for o in data.rules if o.violations and o.policy == "warn"]
+    lines += [f"  warning: {o.violations:,} rows break {o.rule}: {o.text}" for o in kept]
+    lines += [
+        f"  {'warning: ' if count.policy == 'warn' else ''}{count.pairs:,} {count.kind} pairs by "
+        f"{count.by} between {count.first} and {count.second} ({count.policy})"
+        for count in data.leaks.counts
+        if count.pairs and count.policy != "listed"
+    ]
+    if data.leaks.dropped:
+        lines.append(f"  {data.leaks.dropped:,} rows of train dropped for leaks")
+    if data.leaks.unsettled:
+        lines.append(
+            f"  {sum(data.leaks.unsettled.values()):,} rows resemble too many others to be compared "
+            "with all: they count as leaks"
+        )
+    if len(lines) > 1 or data.dropped or data.truncated:
+        lines.append("  details: proofbox preview RECIPE --violations")
+    return "\n".join(lines)
 
 
 def evaluate(plan: Plan, data: PreparedData, subject: Subject, progress: Progress) -> None:
@@ -306,6 +348,7 @@ def evaluation_batch_tokens(recipe: Recipe, device: str) -> int:
 
 def weigh(plan: Plan, data: PreparedData, adapter: TrainedAdapter) -> Evidence:
     """Pair the stored results of base and adapter into the evidence that gates judge."""
+    from evalsuite.clean_rows import read_leaked
     from evalsuite.evidence import gather_evidence
     from evalsuite.record_files import write_evidence
     from evalsuite.records import Identity
@@ -325,6 +368,7 @@ def weigh(plan: Plan, data: PreparedData, adapter: TrainedAdapter) -> Evidence:
         identity=identity,
         base_digest=plan.model.digest,
         adapter_digest=adapter.adapter_digest,
+        leaked=read_leaked(plan.folder.listings / LEAKED_FILE),
     )
     write_evidence(evidence, plan.folder.evidence)
     return evidence

@@ -10,8 +10,8 @@ from pathlib import Path
 # Everything that can change a number. Order is the order shown in a report.
 TRACKED = (
     "proofbox", "torch", "transformers", "peft", "trl", "accelerate", "datasets", "tokenizers",
-    "safetensors", "evaluate", "sacrebleu", "rouge-score", "scipy", "numpy", "gptqmodel",
-    "bitsandbytes", "jinja2",
+    "safetensors", "evaluate", "sacrebleu", "rouge-score", "scipy", "numpy", "rensa",
+    "gptqmodel", "bitsandbytes", "jinja2",
 )  # fmt: skip
 # The modules that decide what an adapter learns, and those that decide how it is measured.
 PREPARING = ("runner/data", "runner/digests.py")

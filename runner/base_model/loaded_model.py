@@ -66,7 +66,7 @@ def load_tokenizer(recipe: Recipe, source: ModelSource) -> PreTrainedTokenizerBa
     """The model's tokenizer with the recipe's padding token, checked against its vocabulary."""
     from transformers import AutoTokenizer
 
-    from runner.data.padding import configure_padding
+    from runner.data.labels.padding import configure_padding
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(

@@ -55,6 +55,7 @@ def evaluate_subject_command(
             loaded.tokenizer,
             base_folder=plan.base_folder,
             cache_folder=cache_folder(),
+            vocabulary=plan.model.vocabulary or None,
         )
         _check_partitions(plan, data)
         spec = evaluation_spec(plan, data, loaded)
@@ -75,7 +76,7 @@ def _plan_of_run(recipe: Path, runs: Path, device: str, run_id: str) -> Plan:
     """The plan again, with the Hub's commits as the run resolved them."""
     name = read_recipe(recipe).name
     lock = read_json(runs / name / run_id / "lock.json")
-    pinned = Pinned(data=lock["data"]["revision"], model=lock["model"]["revision"])
+    pinned = Pinned(data=tuple(lock["data"]["revisions"]), model=lock["model"]["revision"])
     plan = make_plan(recipe, runs=runs, device=device, pinned=pinned)
     if plan.run_id != run_id:
         raise DataError(
@@ -161,6 +162,7 @@ def evaluation_spec(plan: Plan, data: PreparedData, loaded: LoadedModel) -> Eval
         pad_token_id=pad_token_id(loaded),
         seed=recipe.seed,
         batch_tokens=evaluation_batch_tokens(recipe, loaded.device),
+        answer_marker=data.answer_marker,
     )
 
 

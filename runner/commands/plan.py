@@ -45,6 +45,7 @@ def plan(recipe: str, *, runs: Path, device: str | None, format: str) -> ExitCod
 
 def hopeless_gates(resolved: Plan, data: PreparedData) -> tuple[str, ...]:
     """A sentence for each gate that has too few examples to be expected to pass."""
+    from evalsuite.catalogue import on_all_rows
     from evalsuite.power import too_few_examples
 
     examples = {name: part.rows for name, part in data.partitions.items()}
@@ -54,7 +55,7 @@ def hopeless_gates(resolved: Plan, data: PreparedData) -> tuple[str, ...]:
 
     sentences = []
     for gate in gates_of(resolved.recipe.gates):
-        count = examples.get(gate.metric.rpartition(".")[0], 0)
+        count = examples.get(on_all_rows(gate.metric).rpartition(".")[0], 0)
         sentence = too_few_examples(gate, count)
         sentences += [f"{gate.metric} {gate.claim}: {sentence}"] if sentence else []
     return tuple(sentences)
@@ -70,13 +71,15 @@ def plan_text(resolved: Plan, data: PreparedData, forecast: Forecast) -> str:
         f"parameters, {_identity(model.revision, model.digest)})",
         f"  data         {_source_label(resolved)} ({_identity(None, resolved.source.digest)})",
     ]
+    lines.append(f"  format       {data.format}{', found by its columns' * data.format_detected}")
     for name, part in data.partitions.items():
         lines.append(
             f"    {name:<10} {part.rows:>9,} examples {part.tokens:>12,} tokens, "
             f"{part.supervised_tokens:,} supervised, longest {part.longest:,}"
         )
     lines += [
-        f"  left out     {len(data.dropped):,} dropped, {len(data.truncated):,} truncated",
+        f"  left out     {data.dropped:,} dropped, {data.truncated:,} cut, {data.leaks.dropped:,} for "
+        "leaks",
         f"  training     {forecast.steps:,} steps of {recipe.training.batch_size} examples, "
         f"{forecast.epochs:.2f} passes over the data, {forecast.train_tokens:,} tokens",
         f"  adapter      {forecast.adapter_parameters:,} parameters",
@@ -95,8 +98,10 @@ def plan_text(resolved: Plan, data: PreparedData, forecast: Forecast) -> str:
 
 def _source_label(resolved: Plan) -> str:
     source = resolved.source
-    names = source.hub or ", ".join(file.name for file in source.files)
-    return names if len(names) <= LONGEST_LABEL else f"{len(source.files)} files"
+    if len(source.name) <= LONGEST_LABEL:
+        return source.name
+    parts = [f"{len(source.files):,} files"] if source.files else []
+    return ", ".join([*parts, *source.hubs])
 
 
 def _identity(revision: str | None, digest: str) -> str:

@@ -1,53 +1,54 @@
-"""From rows to examples that can be trained and evaluated on, every one of them checked.
+"""From source rows to examples that can be trained and evaluated on, every one of them checked.
 
-``prepare_data`` is the one place that decides partitions, text, tokens and labels. What it makes is
-kept in a cache by content, so that every process of a run, and every run that means the same data,
-reads the very same files.
+``prepare_data`` is the one place that decides partitions, text, tokens and labels. Rows are read
+once into a file, made into examples batch after batch in as many processes as there are cores, and
+written to one file a partition: memory does not grow with the rows but for a few numbers of each.
+What is made is kept in a cache by content, so that every process of a run, and every run that means
+the same data, reads the very same files.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from runner.data.chat_template import probe_chat_template, render_question
-from runner.data.example_maker import ExampleMaker, MadeExamples, example_maker
-from runner.data.formats import row_format
-from runner.data.label_contract import Contract, ContractCheck
-from runner.data.labelled_rows import LabelledRows
-from runner.data.partition import SPLITS, Split, assign_partitions
-from runner.data.partition_files import (
-    PartitionWriter,
-    histogram_edges,
-    partition_dataset,
-    partition_table,
-)
+from runner.data.batch_maker import BatchMaker
+from runner.data.formats.format_detection import resolve_format
+from runner.data.formats.row_formats import row_format
+from runner.data.labels.chat_template import probe_chat_template
+from runner.data.labels.example_maker import ExampleMaker, example_maker
+from runner.data.labels.label_contract import Contract
+from runner.data.labels.tokenization import question_token_ids
+from runner.data.partition import assign_partitions
+from runner.data.partition_files import partition_dataset
 from runner.data.prepared_cache import read_prepared, store_prepared
-from runner.data.prepared_data import DroppedRow, PreparedData, ShownToken, TruncatedRow
-from runner.data.row_faults import SHOWN
-from runner.data.row_template import RowError
-from runner.data.sources import SourceRecord, load_rows
-from runner.data.tokenization import encode, shown_tokens
+from runner.data.prepared_data import PreparedData
+from runner.data.prepared_writer import PreparedWriter
+from runner.data.reading.row_reading import Column, read_rows
+from runner.data.reading.row_store import RowIndex, StoredRows, store_rows, value_key
+from runner.data.reading.row_template import RowError
+from runner.data.reading.sources import SourceRecord
+from runner.data.rule_outcomes import Policies, policies_of, refuse, refuse_lost_partitions
 from runner.digests import digest_of_json
 from runner.errors import DataError
 from runner.recipe import Recipe
 from runner.versions import PREPARING, code_digest
 
 if TYPE_CHECKING:
-    import datasets
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["PreparedData", "partition_dataset", "prepare_data", "prompt_token_ids"]
 
-BATCH = 1000  # rows rendered, tokenized and checked at a time
-OnProgress = Callable[[int, int], None]
+# Told what is being done, how much of it is done, and how much there is in all (0: not known).
+OnProgress = Callable[[str, int, int], None]
+# Packages that decide what is prepared, besides our own code.
+DECIDING = ("tokenizers", "transformers", "jinja2", "rensa")
 
 
 def prepare_data(
@@ -60,6 +61,7 @@ def prepare_data(
     on_progress: OnProgress | None = None,
     vocabulary: int | None = None,
     announce: Callable[[str], None] = warnings.warn,
+    enforce: bool = True,
 ) -> PreparedData:
     """Partition, render, tokenize and check every row, or take all that from the cache.
 
@@ -69,60 +71,101 @@ def prepare_data(
         tokenizer: The base model's, with its padding token set.
         base_folder: Where the recipe's relative paths start.
         cache_folder: The cache shared by all runs.
-        on_progress: Called with rows done and rows in all.
+        on_progress: Told how far it is.
         vocabulary: Rows of the base model's embedding; the tokenizer's size if None.
         announce: Told when a cached copy is damaged and made anew.
+        enforce: Whether rules and leaks whose policy is ``error`` stop here; else they are only
+            counted, and a partition may have lost all its rows.
 
     Raises:
         DataError: every kind of fault of the rows, templates and partitions, with row numbers.
         MachineError: the source cannot be had, or the cache cannot be written.
     """
-    maker = example_maker(recipe, tokenizer, base_folder)
+    setup = _set_up(recipe, source, tokenizer, base_folder, vocabulary)
+    target = cache_folder / "prepared" / setup.key
+    data = read_prepared(target, announce)
+    if data is None:
+        data = store_prepared(target, lambda folder: _build(setup, source, folder, on_progress))
+    if enforce:
+        refuse(data, setup.policies)
+        refuse_lost_partitions(data, recipe.dataset)
+    return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Setup:
+    """All that preparing depends on but the rows."""
+
+    recipe: Recipe
+    maker: ExampleMaker
+    contract: Contract
+    policies: Policies
+    format: str
+    format_detected: bool
+    key: str
+
+
+def _set_up(
+    recipe: Recipe,
+    source: SourceRecord,
+    tokenizer: PreTrainedTokenizerBase,
+    base_folder: Path,
+    vocabulary: int | None,
+) -> _Setup:
+    form, detected = resolve_format(recipe.dataset, source)
+    if form == "text":
+        _refuse_questions(recipe)
+    maker = example_maker(recipe, tokenizer, base_folder, format_name=form)
     contract = Contract(
         chat=maker.chat,
         loss_on=recipe.template.loss_on,
         tokenizer=tokenizer,
         vocabulary=len(tokenizer) if vocabulary is None else vocabulary,
     )
-    key = preparation_key(recipe, source, maker, contract.vocabulary)
-    target = cache_folder / "prepared" / key
-    cached = read_prepared(target, announce)
-    if cached is not None:
-        return cached
+    policies = policies_of(recipe)
+    return _Setup(
+        recipe=recipe,
+        maker=maker,
+        contract=contract,
+        policies=policies,
+        format=form,
+        format_detected=detected,
+        key=preparation_key(recipe, source, maker, contract.vocabulary),
+    )
 
-    def build(folder: Path) -> PreparedData:
-        rows = load_rows(source, maker.row_format.columns)
-        digests = row_digests(rows, maker)
-        preparation = _Preparation(
-            recipe=recipe,
-            maker=maker,
-            check=ContractCheck(contract),
-            folder=folder,
-            splits=assign_partitions(recipe.dataset.partition, digests, seed=recipe.seed),
-            ids=example_ids(digests),
-        )
-        preparation.write_all(rows, on_progress)
-        return preparation.record(key, source)
 
-    return store_prepared(target, build)
+def _refuse_questions(recipe: Recipe) -> None:
+    """Texts that were detected ask nothing; a recipe that says so itself is refused before."""
+    for key in ("generation", "samples"):
+        if getattr(recipe.evaluation, key):
+            raise DataError(
+                f"evaluation.{key}: the rows are whole texts (format text, found by their columns)"
+                ", which ask nothing that could be answered. Take the key out, or name the "
+                "format and the columns of question and answer."
+            )
 
 
 def preparation_key(
     recipe: Recipe, source: SourceRecord, maker: ExampleMaker, vocabulary: int
 ) -> str:
     """Digest of everything that prepared data depends on."""
-    partition = recipe.dataset.partition
+    dataset = recipe.dataset
+    values = dataset.model_dump(mode="json", exclude={"source", "revision", "violations"})
+    blocks = [s.model_dump(mode="json", exclude={"path", "revision"}) for s in dataset.sources]
     return digest_of_json(
         {
             "data": source.digest,
-            "columns": recipe.dataset.columns.model_dump(mode="json"),
-            "partition": partition.model_dump(mode="json"),
-            "seed": recipe.seed if partition.by == "random" else None,
+            "names": [file.name for file in source.files],  # problem rows are listed by them
+            "dataset": values,
+            "sources": blocks,
+            "policies": policies_of(recipe).by_rule,
+            "samples": list(recipe.evaluation.samples),
+            "seed": recipe.seed if dataset.partition.by == "random" else None,
             "template": maker.template_digest,
             "tokenizer": tokenizer_digest(maker.tokenizer),
             "vocabulary": vocabulary,
             "code": code_digest(PREPARING),
-            "versions": {name: version(name) for name in ("tokenizers", "transformers", "jinja2")},
+            "versions": {name: version(name) for name in DECIDING},
         }
     )[:32]
 
@@ -145,148 +188,78 @@ def prompt_token_ids(
         DataError: a template raises on it.
     """
     dataset = recipe.dataset
-    form = row_format(dataset.format, dataset.columns, recipe.template)
-    chat = probe_chat_template(data.chat_template, tokenizer)
+    form = row_format(data.format, dataset.columns, recipe.template)
+    chat = probe_chat_template(data.chat_template, tokenizer, thinking=data.thinking)
+    escape = dataset.violations.special_token_in_text == "escape"
     try:
-        prompt = render_question(tokenizer, chat, form.question(text))
+        return question_token_ids(tokenizer, chat, form.question(text), escape=escape)
     except RowError as error:
         raise DataError(f"evaluation.samples: {text!r}: {error}") from None
-    ids: list[int] = encode(tokenizer, [prompt])["input_ids"][0]
-    return ids
 
 
-def row_batches(
-    rows: datasets.Dataset, size: int = BATCH
-) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Rows as dictionaries, ``size`` at a time, each batch with the number of its first row."""
-    start = 0
-    for table in rows.with_format("arrow").iter(batch_size=size):
-        batch: list[dict[str, Any]] = table.to_pylist()
-        yield start, batch
-        start += len(batch)
+# Building
 
 
-def row_digests(rows: datasets.Dataset, maker: ExampleMaker) -> list[str]:
-    """SHA-256 of what each row says, by the part that each value plays, whatever its column."""
-    content = maker.row_format.content
-    return [digest_of_json(content(row)) for _, batch in row_batches(rows) for row in batch]
+def _build(
+    setup: _Setup, source: SourceRecord, folder: Path, on_progress: OnProgress | None
+) -> PreparedData:
+    recipe, dataset = setup.recipe, setup.recipe.dataset
+    stored, index = _store(setup, source, folder / "rows.arrow", on_progress)
+    codes = assign_partitions(
+        dataset.partition, index, seed=recipe.seed, pinned=[s.partition for s in dataset.sources]
+    )
+    batches = BatchMaker(
+        stored=stored,
+        maker=setup.maker,
+        contract=setup.contract,
+        policies=setup.policies,
+        leaks=dataset.leaks,
+        tests=dataset.columns.tests,
+    )
+    writer = PreparedWriter(folder=folder, recipe=recipe, batches=batches, index=index, codes=codes)
+    writer.write(processes=processes_of(recipe), on_progress=on_progress)
+    stored.remove()
+    return writer.record(
+        key=setup.key,
+        source=source,
+        form=(setup.format, setup.format_detected),
+        notes=setup.maker.notes,
+    )
 
 
-def example_ids(digests: Sequence[str]) -> list[str]:
-    """A stable id for each row: from its content, with a count where equal rows came before."""
-    seen: dict[str, int] = {}
-    ids = []
-    for digest in digests:
-        count = seen.get(digest, 0)
-        seen[digest] = count + 1
-        ids.append(f"{digest[:16]}-{count}" if count else digest[:16])
-    return ids
+def _store(
+    setup: _Setup, source: SourceRecord, path: Path, on_progress: OnProgress | None
+) -> tuple[StoredRows, RowIndex]:
+    """Read all rows into ``path``: columns of the format, tests, and what divides the rows."""
+    content, partition = setup.maker.row_format.content, setup.recipe.dataset.partition
+    columns = {column.name: column for column in setup.maker.row_format.columns}
+    tests = setup.recipe.dataset.columns.tests
+    if tests is not None:
+        columns.setdefault(tests, Column(name=tests))
+    for name in (partition.group, partition.stratify):
+        if name is not None:
+            columns.setdefault(name, Column(name=name, kind="json"))
+
+    def on_batch(rows: int) -> None:
+        if on_progress is not None:
+            on_progress("reading rows", rows, 0)
+
+    return store_rows(
+        read_rows(source, tuple(columns.values())),
+        tuple(columns.values()),
+        path,
+        content=lambda values: value_key(content(values)),
+        group=partition.group,
+        stratify=partition.stratify,
+        on_batch=on_batch,
+    )
 
 
-@dataclass(slots=True)
-class _Preparation:
-    """One pass over the rows, in their order, that writes partitions into ``folder``."""
-
-    recipe: Recipe
-    maker: ExampleMaker
-    check: ContractCheck
-    folder: Path
-    splits: Sequence[Split]
-    ids: Sequence[str]
-    writers: dict[Split, PartitionWriter] = field(default_factory=dict)
-    dropped: list[DroppedRow] = field(default_factory=list)
-    truncated: list[TruncatedRow] = field(default_factory=list)
-    shortest_dropped: dict[Split, int] = field(default_factory=dict)
-    example: tuple[ShownToken, ...] = ()
-
-    def write_all(self, rows: datasets.Dataset, on_progress: OnProgress | None) -> None:
-        """Make, check and write the examples of every row.
-
-        Raises:
-            DataError: a row cannot be rendered, or breaks the label contract.
-        """
-        try:
-            for start, batch in row_batches(rows):
-                made = self.maker.make(range(start, start + len(batch)), batch)
-                self.check.check(made.labelled)
-                self._note_lengths(made)
-                self._write(made.labelled, start, batch)
-                if on_progress is not None:
-                    on_progress(start + len(batch), len(rows))
-        finally:
-            for writer in self.writers.values():
-                writer.close()
-        self.maker.faults.raise_if_any("rows that cannot be rendered as the recipe says:")
-        self.check.raise_violations()
-        self._check_lengths()
-
-    def _note_lengths(self, made: MadeExamples) -> None:
-        verb = "truncated" if self.recipe.template.too_long == "truncate" else "too long"
-        for row, tokens in made.too_long:
-            split = self.splits[row]
-            reason = f"{verb}: {tokens} tokens"
-            reason += ", cut without a stop token" if verb == "truncated" else ""
-            self.dropped.append(DroppedRow(row=row, partition=split, reason=reason))
-            shortest = self.shortest_dropped.get(split, tokens)
-            self.shortest_dropped[split] = min(shortest, tokens)
-        for row, tokens in made.truncated:
-            self.truncated.append(TruncatedRow(row=row, partition=self.splits[row], tokens=tokens))
-
-    def _write(self, made: LabelledRows, start: int, batch: Sequence[dict[str, Any]]) -> None:
-        if not len(made.rows) or self.maker.faults.counts:
-            return
-        column = self.recipe.dataset.columns.tests
-        places = made.rows.tolist()
-        tests = [batch[row - start][column] if column else "" for row in places]
-        table = partition_table(made, [self.ids[row] for row in places], tests)
-        splits = np.array([self.splits[row] for row in places])
-        for split in SPLITS:
-            chosen = np.flatnonzero(splits == split)
-            if len(chosen):
-                self._writer(split).write(table.take(chosen))
-        first = np.flatnonzero(splits == "train")
-        if len(first) and not self.example:
-            self.example = shown_tokens(self.maker.tokenizer, made, int(first[0]))
-
-    def _writer(self, split: Split) -> PartitionWriter:
-        if split not in self.writers:
-            self.writers[split] = PartitionWriter(self.folder / f"{split}.parquet")
-        return self.writers[split]
-
-    def _check_lengths(self) -> None:
-        template = self.recipe.template
-        if template.too_long == "error" and self.dropped:
-            rows = ", ".join(str(row.row) for row in self.dropped[:SHOWN])
-            more = ", …" if len(self.dropped) > SHOWN else ""
-            raise DataError(
-                f"template.max_length: {len(self.dropped):,} rows are longer than "
-                f"{template.max_length} tokens (rows {rows}{more}), and template.too_long is error"
-            )
-        for split, shortest in self.shortest_dropped.items():
-            if split not in self.writers:
-                raise DataError(
-                    f"template.max_length: {template.max_length} tokens is less than every "
-                    f"{split} row needs: the shortest has {shortest}"
-                )
-
-    def record(self, key: str, source: SourceRecord) -> PreparedData:
-        """What was made."""
-        edges = histogram_edges(max(writer.longest for writer in self.writers.values()))
-        chat = self.maker.chat
-        return PreparedData(
-            folder=str(self.folder),
-            key=key,
-            partitions={s: self.writers[s].record(edges) for s in SPLITS if s in self.writers},
-            source_rows=len(self.splits),
-            dropped=tuple(self.dropped),
-            truncated=tuple(self.truncated),
-            checks=self.check.results(),
-            notes=self.maker.notes(),
-            data_digest=source.digest,
-            template_digest=self.maker.template_digest,
-            chat_template=chat.text,
-            stop_token=chat.stop_token,
-            stop_token_ids=chat.stop_token_ids,
-            bos_token=chat.bos_token,
-            example=self.example,
-        )
+def processes_of(recipe: Recipe) -> int:
+    """How many processes prepare rows side by side."""
+    threads = recipe.hardware.threads
+    if isinstance(threads, int):
+        return threads
+    if hasattr(os, "sched_getaffinity"):  # macOS has no such thing
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

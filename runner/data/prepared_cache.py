@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from runner.data.prepared_data import PreparedData, prepared_data_from_json
-from runner.digests import digest_of_json, file_digest
+from runner.data.prepared_data import LISTINGS, PreparedData, prepared_data_from_json
+from runner.data.reading.file_stat_digests import cached_file_digest
+from runner.digests import digest_of_json, file_digest, text_digest
 from runner.errors import MachineError
 from runner.stored_json import read_json, sync_folder, write_json
 
@@ -35,20 +37,25 @@ def read_prepared(folder: Path, announce: Callable[[str], None]) -> PreparedData
 def _damage(folder: Path) -> str | None:
     try:
         stored = read_json(folder / RECORD)
+        if digest_of_json([stored["data"], stored["listings"]]) != stored["digest"]:
+            return f"{RECORD} was changed"
         data = prepared_data_from_json(stored["data"], folder)
-        digest = stored["digest"]
+        listings = {name: stored["listings"][name] for name in LISTINGS}
     except MachineError as error:
         return str(error)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return f"{RECORD} is not a record of prepared data"
-    if digest_of_json(stored["data"]) != digest:
-        return f"{RECORD} was changed"
-    for name, partition in data.partitions.items():
-        path = data.path(name)
+    partitions = {partition.file: partition.sha256 for partition in data.partitions.values()}
+    return _damaged_file(folder, {**partitions, **listings})
+
+
+def _damaged_file(folder: Path, digests: Mapping[str, str]) -> str | None:
+    for name, digest in digests.items():
+        path = folder / name
         if not path.is_file():
-            return f"{path.name} is missing"
-        if file_digest(path) != partition.sha256:
-            return f"{path.name} was changed"
+            return f"{name} is missing"
+        if cached_file_digest(path) != digest:
+            return f"{name} was changed"
     return None
 
 
@@ -64,14 +71,14 @@ def store_prepared(target: Path, build: Callable[[Path], PreparedData]) -> Prepa
             f"{target.parent}: the cache cannot be written ({error.strerror}). The environment "
             "variable PROOFBOX_CACHE can name another folder."
         ) from None
+    _sweep(target.parent)
     with tempfile.TemporaryDirectory(
-        prefix=f".{target.name}.", dir=target.parent, ignore_cleanup_errors=True
+        prefix=f".{_host()}.{os.getpid()}.", dir=target.parent, ignore_cleanup_errors=True
     ) as temporary:
         folder = Path(temporary) / "entry"
         folder.mkdir()
         built = build(folder)
-        values = built.as_json()
-        write_json(folder / RECORD, {"data": values, "digest": digest_of_json(values)})
+        _write_record(folder, built)
         _sync_files(folder)
         try:
             folder.rename(target)
@@ -80,6 +87,36 @@ def store_prepared(target: Path, build: Callable[[Path], PreparedData]) -> Prepa
                 raise
         sync_folder(target.parent)
     return replace(built, folder=str(target))
+
+
+def _write_record(folder: Path, built: PreparedData) -> None:
+    values = built.as_json()
+    listings = {name: file_digest(folder / name) for name in LISTINGS}
+    digest = digest_of_json([values, listings])
+    write_json(folder / RECORD, {"data": values, "listings": listings, "digest": digest})
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes of this machine left here when they were killed."""
+    for path in folder.glob(f".{_host()}.*"):
+        process = path.name.split(".")[2]
+        if process.isdecimal() and not _is_alive(int(process)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _host() -> str:
+    """A short name of this machine: a cache may be shared by several."""
+    return text_digest(socket.gethostname())[:8]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _sync_files(folder: Path) -> None:

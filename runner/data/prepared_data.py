@@ -7,6 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.data.leaks.leak_report import (
+    LEAKED_FILE,
+    PAIRS_FILE,
+    LeakReport,
+    leak_report_from_json,
+)
 from runner.data.partition import SPLITS
 from runner.errors import DataError
 
@@ -40,31 +46,30 @@ class PreparedPartition:
     lengths: Histogram
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DroppedRow:
-    """A row that was left out; ``row`` counts from 0 in the source."""
-
-    row: int
-    partition: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TruncatedRow:
-    """A row that was cut at its end; ``tokens`` is its length before."""
-
-    row: int
-    partition: str
-    tokens: int
+# The file beside ``prepared.json`` that lists rows with a problem, the first LISTED of each rule:
+# row, place (file and line, or empty), partition, rule, outcome (dropped, kept, cut), detail,
+# tokens (or 0), text (the row's values as JSON, cut).
+PROBLEMS_FILE = "problems.parquet"
+LISTED = 1000
+# What a run keeps a copy of.
+LISTINGS = (PROBLEMS_FILE, PAIRS_FILE, LEAKED_FILE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedRule:
-    """A rule of the label contract that was checked on every row."""
+class RuleOutcome:
+    """A rule that was checked on every row, and what the recipe does with rows that break it.
+
+    ``rule`` is the key of ``dataset.violations``, or ``too_long``; ``policy`` its value there
+    (``truncate`` for rows that are cut). ``first_rows`` are the first few row numbers.
+    """
 
     rule: str
+    text: str
+    policy: str
     rows_checked: int
     violations: int
+    dropped: int
+    first_rows: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +82,24 @@ class ShownToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedData:
-    """A dataset ready for training and evaluation: ``data.json`` plus the Parquet files' folder."""
+    """A dataset ready for training and evaluation: ``data.json`` plus the Parquet files' folder.
+
+    ``rules`` has one outcome for each rule of the label contract and one for ``too_long``;
+    ``shares`` counts examples by the share of their tokens that is supervised, in percent.
+    ``answer_marker`` is the template's own text that a generated answer begins after (the end of a
+    thinking block), or empty.
+    """
 
     folder: str
     key: str
     partitions: Mapping[str, PreparedPartition]
     source_rows: int
-    dropped: tuple[DroppedRow, ...]
-    truncated: tuple[TruncatedRow, ...]
-    checks: tuple[CheckedRule, ...]
+    rows_kept: int
+    format: str
+    format_detected: bool
+    rules: tuple[RuleOutcome, ...]
+    leaks: LeakReport
+    shares: Histogram
     notes: tuple[str, ...]
     data_digest: str
     template_digest: str
@@ -93,6 +107,8 @@ class PreparedData:
     stop_token: str
     stop_token_ids: tuple[int, ...]
     bos_token: str | None
+    thinking: bool | None
+    answer_marker: str
     example: tuple[ShownToken, ...]
 
     def path(self, partition: str) -> Path:
@@ -107,6 +123,16 @@ class PreparedData:
                 + ", ".join(self.partitions)
             )
         return Path(self.folder) / self.partitions[partition].file
+
+    @property
+    def truncated(self) -> int:
+        """How many rows were cut to ``template.max_length``."""
+        return sum(o.violations - o.dropped for o in self.rules if o.rule == "too_long")
+
+    @property
+    def dropped(self) -> int:
+        """How many rows were left out, for whatever rule; leaks are counted in ``leaks``."""
+        return self.source_rows - self.rows_kept
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -137,9 +163,12 @@ def prepared_data_from_json(values: Mapping[str, Any], folder: Path) -> Prepared
             **values,
             "folder": str(folder),
             "partitions": partitions,
-            "dropped": tuple(DroppedRow(**row) for row in values["dropped"]),
-            "truncated": tuple(TruncatedRow(**row) for row in values["truncated"]),
-            "checks": tuple(CheckedRule(**rule) for rule in values["checks"]),
+            "rules": tuple(
+                RuleOutcome(**{**rule, "first_rows": tuple(rule["first_rows"])})
+                for rule in values["rules"]
+            ),
+            "leaks": leak_report_from_json(values["leaks"]),
+            "shares": _histogram(values["shares"]),
             "notes": tuple(values["notes"]),
             "stop_token_ids": tuple(values["stop_token_ids"]),
             "example": tuple(ShownToken(**token) for token in values["example"]["tokens"]),

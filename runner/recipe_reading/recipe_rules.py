@@ -11,11 +11,19 @@ from functools import cache
 from importlib.metadata import entry_points
 from itertools import takewhile
 
-from evalsuite.catalogue import FIGURES, LOSS_FIGURES, METRICS, SMALLER_IS_BETTER
+from evalsuite.catalogue import (
+    FIGURES,
+    LOSS_FIGURES,
+    METRICS,
+    SMALLER_IS_BETTER,
+    on_all_rows,
+)
+from runner.recipe_reading.dataset_rules import DATASET_RULES, why_no_rows
 from runner.recipe_reading.finding import Finding, sentences
 from runner.recipe_reading.learning_rules import LEARNING_RULES
 from runner.recipe_reading.nearest_name import did_you_mean, nearest_name
 from runner.recipe_reading.recipe_view import RecipeView, Unclear
+from runner.recipe_reading.template_rules import TEMPLATE_RULES
 
 Rule = Callable[[RecipeView], Iterator[Finding]]
 ItemRule = Callable[[RecipeView, int], Iterator[Finding]]
@@ -29,7 +37,7 @@ _DRAWING = {"temperature": 1, "top_p": 1, "top_k": 0}
 def rule_findings(recipe: RecipeView) -> list[Finding]:
     """Everything that the rules find, in no order."""
     findings: list[Finding] = []
-    for rule in (*LEARNING_RULES, *EVALUATION_RULES):
+    for rule in ALL_RULES:
         findings.extend(_decided(rule(recipe)))
     for rules, path in ((TASK_RULES, TASKS), (GATE_RULES, ("gates",))):
         for index in recipe.indices(*path):
@@ -54,23 +62,25 @@ def _decided(findings: Iterator[Finding]) -> list[Finding]:
 def loss_has_rows(recipe: RecipeView) -> Iterator[Finding]:
     """Held-out loss is measured on partitions that have rows."""
     for index, name in enumerate(recipe.value("evaluation", "loss")):
-        if recipe.value("dataset", "partition", name) == 0:
+        if reason := why_no_rows(recipe, name):
             given = recipe.gives("evaluation", "loss")
             message = sentences(
-                f"{name} has no rows: dataset.partition.{name} is 0",
-                "Remove it, or give it a share."
+                f"{name} has no rows: {reason[0]}",
+                f"Remove it, or {reason[1][0].lower()}{reason[1][1:]}."
                 if given
                 else f"Its loss is measured by default. Add evaluation.loss without {name}.",
             )
-            path = ("evaluation", "loss", index) if given else ("dataset", "partition", name)
+            share = ("dataset", "partition", name)
+            by_default = share if recipe.gives(*share) else ("dataset", "source")
+            path = ("evaluation", "loss", index) if given else by_default
             yield Finding(path=path, message=message)
 
 
 def task_has_rows(recipe: RecipeView, index: int) -> Iterator[Finding]:
     """A task answers examples of a partition that has rows."""
     name = recipe.value(*TASKS, index, "data")
-    if recipe.value("dataset", "partition", name) == 0:
-        message = f"{name} has no rows: dataset.partition.{name} is 0. Give it a share."
+    if reason := why_no_rows(recipe, name):
+        message = f"{name} has no rows: {reason[0]}. {reason[1]}."
         yield Finding(path=(*TASKS, index, "data"), message=message)
 
 
@@ -165,7 +175,7 @@ def _losses(recipe: RecipeView) -> list[str]:
 
 def gate_is_measured(recipe: RecipeView, index: int) -> Iterator[Finding]:
     """A gate's metric is one that the recipe measures."""
-    metric = recipe.value("gates", index, "metric")
+    metric = on_all_rows(recipe.value("gates", index, "metric"))
     measured = measured_figures(recipe)
     if metric not in measured and metric.rpartition(".")[0] not in _tasks_of_plugins(recipe):
         message = sentences(
@@ -227,6 +237,7 @@ def comparison_needs_base(recipe: RecipeView, index: int) -> Iterator[Finding]:
 def bound_is_on_the_right_side(recipe: RecipeView, index: int) -> Iterator[Finding]:
     """A floor holds up what should be large, a ceiling holds down what should be small."""
     claim, metric = (recipe.value("gates", index, key) for key in ("claim", "metric"))
+    metric = on_all_rows(metric)
     if claim not in ("floor", "ceiling") or metric not in _own_figures(recipe):
         return
     smaller = metric.rpartition(".")[2] in SMALLER_IS_BETTER
@@ -259,6 +270,12 @@ def claim_is_made_once(recipe: RecipeView, index: int) -> Iterator[Finding]:
 
 
 EVALUATION_RULES: tuple[Rule, ...] = (loss_has_rows,)
+ALL_RULES: tuple[Rule, ...] = (
+    *DATASET_RULES,
+    *TEMPLATE_RULES,
+    *LEARNING_RULES,
+    *EVALUATION_RULES,
+)
 TASK_RULES: tuple[ItemRule, ...] = (
     task_has_rows,
     task_name_is_free,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from functools import cache
@@ -32,8 +33,14 @@ def recipe_schema() -> Schema:
         "title": "proofbox recipe",
         **{key: made[key] for key in ("description", "type", "additionalProperties", "required")},
         "properties": {"$schema": location, **made["properties"]},
-        "$defs": made["$defs"],
+        "$defs": _referenced(made),
     }
+
+
+def _referenced(made: Schema) -> Schema:
+    """The definitions that something refers to."""
+    text = json.dumps(made)
+    return {name: block for name, block in made["$defs"].items() if f'#/$defs/{name}"' in text}
 
 
 def schema_text() -> str:
@@ -74,21 +81,29 @@ def _tidy(node: Schema, definitions: Schema) -> None:
         node.setdefault("description", block["description"])
         if "default" in node:
             node["default"] = {}  # the block's properties say their own defaults
-    _merge_alternatives(node)
+    _merge_alternatives(node, definitions)
     if "description" in node:
-        node["description"] = node["description"].replace("``", "")
+        node["description"] = node["description"].replace("`", "")
 
 
-def _merge_alternatives(node: Schema) -> None:
+def _merge_alternatives(node: Schema, definitions: Schema) -> None:
     """``anyOf`` of types as a list of types: keywords bind only the type that they are about."""
-    alternatives: list[Schema] = node.get("anyOf", [])
+    alternatives = [_inlined(schema, definitions) for schema in node.get("anyOf", [])]
     others = [schema for schema in alternatives if schema != {"type": "null"}]
     named = [schema for schema in others if "enum" in schema or "const" in schema]
     if not alternatives or (named and len(others) > 1):
         return
     del node["anyOf"]
     for schema in others:
-        node.update({key: value for key, value in schema.items() if key != "type"})
+        node.update({key: value for key, value in schema.items() if key not in {"type", "title"}})
     node["type"] = [schema["type"] for schema in alternatives]
     if "enum" in node and len(others) < len(alternatives):
         node["enum"] = [*node["enum"], None]
+
+
+def _inlined(schema: Schema, definitions: Schema) -> Schema:
+    """One alternative; a block among them is copied to where it stands."""
+    if "$ref" not in schema:
+        return schema
+    block: Schema = copy.deepcopy(definitions[schema["$ref"].removeprefix("#/$defs/")])
+    return block

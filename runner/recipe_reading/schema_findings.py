@@ -40,6 +40,7 @@ class _Error:
 _ADVICE: dict[tuple[str | int, str], str] = {
     ("temperature", "exclusiveMinimum"): "For the likeliest token each time remove this, and "
     "write do_sample: false.",
+    ("weight", "exclusiveMinimum"): "To leave a source out, remove it.",
 }
 
 

@@ -30,6 +30,8 @@ def hint(value: Plain, schema: Schema) -> str:
         return "Put it in quotes."
     if isinstance(value, list) and len(value) == 1 and "string" in types:
         return "Write it without the brackets."
+    if isinstance(value, dict) and "object" in _types(schema.get("items", {})):
+        return "Write it as a list of one block: put - before its first key."
     if value is None and "object" in types:
         return "Add keys under it, or remove it."
     return ""

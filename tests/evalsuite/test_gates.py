@@ -57,6 +57,7 @@ def evidence(identity: Identity) -> Evidence:
             difference("answers.exact_match", 0.0, 0.005, method="binary-items",
                        gained=0, lost=0),
         ),
+        leaked=(),
         identity=identity,
         base_digest="b",
         adapter_digest="a",

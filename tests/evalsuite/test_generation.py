@@ -208,3 +208,38 @@ def test_progress_counts_to_the_end(
     answers(mistral, prompts, batch_tokens=200, on_progress=report)
     assert seen == sorted(seen)
     assert seen[-1] == len(prompts)
+
+
+# Where an answer begins
+
+
+class Words:
+    """A tokenizer whose ids are places in a list of words; those in angle brackets are special."""
+
+    words = (
+        *("<stop>", "<channel>", "final", "<message>", "think", "</think>", " hello", "\n\n"),
+        *(" world", "</think> hello"),
+    )
+
+    def decode(self, ids: list[int], *, skip_special_tokens: bool) -> str:
+        special = {0, 1, 3}
+        return "".join(self.words[i] for i in ids if not (skip_special_tokens and i in special))
+
+
+@pytest.mark.parametrize(
+    ("marker", "ids", "text"),
+    [
+        ("", [4, 5, 7, 6, 0], "think</think>\n\n hello"),
+        ("</think>", [4, 5, 7, 6, 8, 0], "hello world"),
+        ("</think>", [4, 5, 6, 5, 8, 0], "world"),
+        ("</think>", [6, 8, 0], " hello world"),
+        ("</think>", [4, 9, 8, 0], "hello world"),
+        ("</think>", [4, 5, 0], ""),
+        ("<channel>final<message>", [1, 4, 3, 4, 1, 2, 3, 6, 8, 0], "hello world"),
+        ("<channel>final<message>", [1, 2, 3, 0], ""),
+    ],
+)
+def test_an_answer_begins_after_the_last_marker(marker: str, ids: list[int], text: str) -> None:
+    tokenizer: Any = Words()
+    answer = generation._answer(tokenizer, ids, frozenset({0}), marker)
+    assert answer == Answer(text=text, token_ids=tuple(ids), finished=True)

@@ -36,6 +36,7 @@ def evidence(identity: Identity) -> Evidence:
                 degrees_of_freedom=4.0, examples=5, method="binary-items", gained=2, lost=1,
             ),
         ),
+        leaked=(),
         identity=identity,
         base_digest="b",
         adapter_digest=None,
@@ -47,6 +48,18 @@ def test_evidence_comes_back_as_it_was(tmp_path: Path, evidence: Evidence) -> No
     write_evidence(evidence, path)
     assert read_evidence(path) == evidence
     assert [p.name for p in path.parent.iterdir()] == ["evidence.json"]
+
+
+def test_evidence_from_before_leaks_were_marked_is_refused(
+    tmp_path: Path, evidence: Evidence
+) -> None:
+    path = tmp_path / "evidence.json"
+    write_evidence(evidence, path)
+    values = json.loads(path.read_text())
+    del values["leaked"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(EvidenceError, match="key leaked is missing; write the file anew"):
+        read_evidence(path)
 
 
 def test_a_verdict_comes_back_as_it_was(tmp_path: Path, evidence: Evidence) -> None:

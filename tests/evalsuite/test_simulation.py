@@ -182,8 +182,8 @@ def evidence_of(gained: int, lost: int, items: int, identity: Identity) -> Evide
         method="binary-items",
     )  # fmt: skip
     return Evidence(
-        measurements=(measurement,), differences=(difference,), identity=identity, base_digest="b",
-        adapter_digest="a",
+        measurements=(measurement,), differences=(difference,), leaked=(), identity=identity,
+        base_digest="b", adapter_digest="a",
     )  # fmt: skip
 
 

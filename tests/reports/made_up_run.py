@@ -75,6 +75,7 @@ def write_run(folder: Path, spec: RunSpec) -> None:
     (folder / "recipe.yaml").write_text(recipe_text(spec), encoding="utf-8")
     dump(folder / "lock.json", lock_of(spec, recipe))
     dump(folder / "data.json", data_of(spec))
+    write_listings(folder / "listings")
     dump(folder / "training.json", training_of(spec))
     dump(
         folder / "timings.json",
@@ -207,20 +208,29 @@ def data_of(spec: RunSpec) -> dict[str, Any]:
     return {
         "partitions": partitions,
         "source_rows": 2520 + 2 * spec.examples + 2,
-        "dropped": [
-            {"row": 17, "partition": "train", "reason": "too long: 2310 tokens"},
-            {"row": 904, "partition": None, "reason": "no answer"},
+        "rows_kept": 2520 + 2 * spec.examples,
+        "format": "alpaca",
+        "format_detected": True,
+        "rules": [
+            rule("unusable_row", "is a conversation that ends with an answer", "drop", 904),
+            rule("no_supervised_token", "some token is supervised", "error"),
+            rule("stop_token", "the stop token is supervised", "error"),
+            rule("empty_answer", "the answer has a visible character", "warn"),
+            rule("too_long", "is at most 256 tokens long", "drop", 17),
         ],
-        "truncated": [],
-        "checks": [
-            {"rule": rule, "rows_checked": 3000, "violations": 0}
-            for rule in (
-                "at least one supervised token",
-                "stop token supervised",
-                "one beginning-of-sequence token",
-                "generation prompt is a prefix of the training text",
-            )
-        ],
+        "leaks": {
+            "counts": [],
+            "compared": {"train": 2520, "validation": spec.examples, "test": spec.examples},
+            "dropped": 0,
+            "listed": 0,
+            "leaked": {},
+            "unsettled": {},
+        },
+        "shares": {
+            "edges": list(range(0, 101, 5)),
+            "counts": [0] * 9 + [700, 1500, 2520 + 2 * spec.examples - 2200] + [0] * 8,
+        },
+        "notes": ["rows with an answer whose outer white space the chat template trims: 4"],
         "template_digest": "t" * 64,
         "stop_token": "</s>",
         "stop_token_ids": [2],
@@ -233,6 +243,54 @@ def data_of(spec: RunSpec) -> dict[str, Any]:
             ]
         },
     }  # fmt: skip
+
+
+def rule(name: str, text: str, policy: str, *rows: int) -> dict[str, Any]:
+    return {
+        "rule": name,
+        "text": text,
+        "policy": policy,
+        "rows_checked": 3000,
+        "violations": len(rows),
+        "dropped": len(rows) if policy == "drop" else 0,
+        "first_rows": list(rows),
+    }
+
+
+def write_listings(folder: Path) -> None:
+    """The rows that ``data.json`` counts as broken, one by one."""
+    folder.mkdir()
+    write_problems(
+        folder,
+        [
+            problem(17, "train", "too_long", "dropped", detail="2,310 tokens", tokens=2310),
+            problem(904, "train", "unusable_row", "dropped", detail="no answer"),
+        ],
+    )
+
+
+def problem(row: int, partition: str, rule: str, outcome: str, **values: Any) -> dict[str, Any]:
+    return {
+        "row": row,
+        "place": f"functions.jsonl:{row + 1}",
+        "partition": partition,
+        "rule": rule,
+        "outcome": outcome,
+        "detail": "",
+        "tokens": 0,
+        "text": json.dumps({"instruction": f"row {row}", "output": ""}),
+        **values,
+    }
+
+
+def write_problems(folder: Path, problems: Sequence[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    kinds = {"row": pa.int64(), "tokens": pa.int64()}
+    names = ("row", "place", "partition", "rule", "outcome", "detail", "tokens", "text")
+    columns = {n: pa.array([p[n] for p in problems], kinds.get(n, pa.string())) for n in names}
+    parquet.write_table(pa.table(columns), folder / "problems.parquet")
 
 
 def training_of(spec: RunSpec) -> dict[str, Any]:

@@ -27,13 +27,11 @@ def report(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def requests(chromium: Browser) -> list[str]:
     messages = [json.loads(entry["message"])["message"] for entry in chromium.logs("performance")]
-    urls = [
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    ]
-    # chrome: are the browser's own resources, which never leave it.
-    return [url for url in urls if not url.startswith("chrome:")]
+    sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    # chrome: are the browser's own pages and resources, which never leave it; its new tab may still
+    # be loading when a test begins.
+    asked = [(one["request"]["url"], one["documentURL"]) for one in sent]
+    return [url for url, page in asked if not any(u.startswith("chrome:") for u in (url, page))]
 
 
 def shown(chromium: Browser) -> int:

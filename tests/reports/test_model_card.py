@@ -96,6 +96,7 @@ def test_body_tells_verdict_gates_intervals_data_and_loading(run_folder: Path) -
     assert "Brackets are 95% intervals" in body
     assert "PeftModel.from_pretrained(base" in body
     assert "train: 2,520 examples" in body
+    assert "- 2 rows left out (unusable\\_row 1, too\\_long 1)." in body
     assert "Only the train partition was trained on" in body
     assert "| `lora.r` | 16 |" in body
     assert "Final fit" not in body

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_run import HOSTILE, TASK
+from made_up_run import HOSTILE, TASK, problem, write_problems
 
 from evalsuite.record_files import read_evidence
 from evalsuite.records import Gate
@@ -217,16 +217,43 @@ def test_every_section_is_there(page: Page) -> None:
     ]  # fmt: skip
     for words in (
         "Validation loss fell from",
-        "Rows left out or cut",
-        "too long: 2310 tokens",
-        "3,002 source rows",
-        "stop token supervised",
+        "Rows that broke a rule",
+        "functions.jsonl:18 train too_long dropped 2,310 tokens 2,310",
+        "3,002 source rows of format alpaca, found by its columns",
+        "2 rows left out (unusable_row 1, too_long 1)",
+        "2 of 5 rules broken: unusable_row, too_long",
+        "the stop token is supervised error",
         "898 MiB",
         "5,198 tokens/s",
         "torch 2.13.0",
         "optimizer paged_adamw_32bit needs CUDA",
     ):
         assert words in page.text
+
+
+def test_the_list_of_problem_rows_may_be_missing_but_not_damaged(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    listed = folder / "listings" / "problems.parquet"
+    listed.write_bytes(b"PAR1 no more")
+    with pytest.raises(ReportError, match=r"problems\.parquet: cannot be read"):
+        report_of(folder, tmp_path)
+    listed.unlink()
+    page = Page(report_of(folder, tmp_path))
+    assert "Rows that broke a rule" not in page.text
+    assert "2 of 5 rules broken" in page.text
+
+
+def test_many_problem_rows_are_cut_and_counted(run_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    many = [problem(n, "train", "r", "kept") for n in range(450)]
+    write_problems(folder / "listings", [*many, problem(900, "train", "rare", "kept")])
+    page = Page(report_of(folder, tmp_path))
+    assert "251 more rows in listings/problems.parquet of the run folder." in page.text
+    assert "functions.jsonl:199 train r kept" in page.text
+    assert "functions.jsonl:200 train" not in page.text
+    assert "functions.jsonl:901 train rare kept" in page.text
 
 
 def test_supervised_tokens_are_marked(html: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from runner.recipe import Dataset, Lora, Recipe, Training
+from runner.recipe import Dataset, Lora, Partition, Recipe, Source, Training
 from runner.recipe_reading.document import parse_document
 from runner.recipe_reading.recipe_file import read_recipe, recipe_faults
 from runner.recipe_reading.recipe_schema import published_schema, resolve
@@ -47,8 +47,18 @@ def test_numbers_are_not_made_of_text_or_truth() -> None:
 
 
 def test_sources_are_one_or_several() -> None:
-    assert Dataset(source="a.jsonl").sources == ("a.jsonl",)
-    assert Dataset(source=("a.jsonl", "b.jsonl")).sources == ("a.jsonl", "b.jsonl")
+    assert Dataset(source="a.jsonl").sources == (Source(path="a.jsonl"),)
+    block = Source(path="b.jsonl", weight=2, partition="test")
+    assert Dataset(source=("a.jsonl", block)).sources == (Source(path="a.jsonl"), block)
+
+
+def test_partitions_are_those_of_the_shares_and_of_the_sources() -> None:
+    rest = Partition(train=0.9, validation=0.1, test=0)
+    held_out = Source(path="b.jsonl", partition="test")
+    assert Dataset(source="a", partition=rest).partition_names == ("train", "validation")
+    mixed = Dataset(source=("a", held_out), partition=rest)
+    assert mixed.partition_names == ("train", "validation", "test")
+    assert Dataset(source=(held_out,), partition=rest).partition_names == ("test",)
 
 
 def test_the_full_recipe_is_what_the_notebook_did() -> None:

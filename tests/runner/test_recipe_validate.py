@@ -76,8 +76,9 @@ def test_faults_as_annotations_of_github(tmp_path: Path, capsys: Captured) -> No
     file = str(tmp_path / "50%25%2C a%3Ab.yaml")
     assert capsys.readouterr().out == (
         f"::error file={file},line=6,col=18::template.chat: '5%25\\nx' is not allowed. Chat "
-        "template: tokenizer (the base model's own), chatml (built in), or the path of a .jinja "
-        "file relative to this recipe.\n"
+        "template: tokenizer (the base model's own), chatml (built in), none (texts one after "
+        "the other, ended by the end-of-sequence token), or the path of a .jinja file relative "
+        "to this recipe.\n"
     )
 
 

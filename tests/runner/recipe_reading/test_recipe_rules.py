@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from runner.errors import Fault
 from runner.recipe import Recipe
-from runner.recipe_reading import recipe_rules
+from runner.recipe_reading import format_columns, recipe_rules
 from runner.recipe_reading.document import parse_document
 from runner.recipe_reading.recipe_file import recipe_faults
 
@@ -164,6 +164,84 @@ def test_a_hostile_template_is_a_fault(user: str) -> None:
     told = _told(_small(template={"user": user}))
     assert len(told) == 1
     assert "Jinja" in told[0]
+
+
+@pytest.mark.parametrize(
+    "expression", ["(" * 20_000, "a" + "+1" * 40_000, "a" + " | x" * 9_000, "'a' * "]
+)
+def test_a_hostile_filter_is_a_fault(expression: str) -> None:
+    sources = [{"path": "x.csv", "filter": expression}]
+    for dataset in ({"source": "x.csv", "filter": expression}, {"source": sources}):
+        told = _told(_small(dataset=dataset))
+        assert len(told) == 1
+        assert "Jinja" in told[0]
+
+
+def test_a_filter_is_parsed_and_never_run() -> None:
+    dataset = {"source": "x.csv", "filter": "'x' * 99999999999 == 10 ** (10 ** 10)"}
+    assert _told(_small(dataset=dataset)) == []
+
+
+def test_formats_of_plugins_are_known_and_their_columns_are_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    point = EntryPoint(name="poem", value="theirs:Poem", group="proofbox.formats")
+    format_columns.plugin_formats.cache_clear()
+    monkeypatch.setattr(format_columns, "entry_points", lambda group: [point])
+    dataset = {"source": "x.csv", "format": "poem", "columns": {"text": "a", "prompt": "b"}}
+    known = _told(_small(dataset=dataset, template={"user": "{{ b }}"}))
+    near = _told(_small(dataset={**dataset, "format": "poems"}))
+    format_columns.plugin_formats.cache_clear()
+    assert known == []
+    assert near == [
+        "dataset.format: 'poems' is not a format. There are alpaca, messages, poem, "
+        "prompt_completion, sharegpt, text. Did you mean poem?"
+    ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ada:hunter2@h.org/a.csv",
+        "https://hunter2@h.org/a.csv",
+        "s3://key:hunter2@bucket/a.csv",
+        "https://h.org/a.csv?sig=hunter2&se=1",
+        "https://h.org/a.csv?x=1&AWSAccessKeyId=hunter2",
+        "https://h.org/a.csv?access_token=hunter2",
+    ],
+)
+def test_a_url_with_a_secret_is_refused_and_not_repeated(url: str) -> None:
+    for source in (url, [url], [{"path": url}]):
+        (told,) = _told(_small(dataset={"source": source}))
+        assert "a recipe is stored with each of its runs" in told
+        assert "hunter2" not in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://h.org/a.csv?download=1", "abfs://c@a/b.csv", "http://[::1/a.csv", "s3://a/b.csv"],
+)
+def test_a_url_without_a_secret_is_no_fault(url: str) -> None:
+    assert _told(_small(dataset={"source": [url]})) == []
+
+
+def test_partitions_of_sources_count_as_rows() -> None:
+    sources = [{"path": "a.csv"}, {"path": "b.csv", "partition": "test"}]
+    partition = {"train": 0.9, "validation": 0.1, "test": 0}
+    evaluation = {"loss": ["test"], "generation": [_task(data="test")]}
+    dataset = {"source": sources, "partition": partition}
+    assert _told(_small(dataset=dataset, evaluation=evaluation)) == []
+
+
+def test_a_slip_in_one_source_is_told_once_and_leaves_the_rest_checked() -> None:
+    sources = [{"path": "a.csv", "wieght": 2}, {"path": "b.csv", "partition": "tset"}]
+    dataset = {"source": sources, "partition": {"train": 1, "validation": 0, "test": 0}}
+    recipe = _small(dataset=dataset, training={"max_steps": 1, "epochs": 1})
+    assert [fault.key for fault in _faults(recipe)] == [
+        "dataset.source[0].wieght",
+        "dataset.source[1].partition",
+        "training.epochs",
+    ]
 
 
 @pytest.mark.parametrize(

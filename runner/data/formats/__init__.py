@@ -1,0 +1,1 @@
+"""Formats of datasets: how a row becomes a conversation."""

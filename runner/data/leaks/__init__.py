@@ -1,0 +1,1 @@
+"""Rows that occur in more than one partition: found, counted, listed."""

@@ -1,0 +1,29 @@
+"""The built-in dataset formats and their columns, as rules across keys need them."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+
+# format -> the keys of ``dataset.columns`` without which it has nothing to read.
+REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
+    "alpaca": ("instruction", "output"),
+    "messages": ("messages",),
+    "sharegpt": ("conversations",),
+    "prompt_completion": ("prompt", "completion"),
+    "text": ("text",),
+}
+# format -> all keys of ``dataset.columns`` that it reads.
+FORMAT_COLUMNS: dict[str, tuple[str, ...]] = {
+    "alpaca": ("instruction", "input", "output", "tests"),
+    "messages": ("messages", "tools", "tests"),
+    "sharegpt": ("conversations", "tools", "tests"),
+    "prompt_completion": ("prompt", "completion", "tests"),
+    "text": ("text",),
+}
+
+
+@cache
+def plugin_formats() -> frozenset[str]:
+    """Names of the formats that installed packages add (entry points ``proofbox.formats``)."""
+    return frozenset(point.name for point in entry_points(group="proofbox.formats"))
