@@ -179,9 +179,10 @@ def data_summary(data: PreparedData) -> str:
     if data.leaks.dropped:
         lines.append(f"  {data.leaks.dropped:,} rows of train dropped for leaks")
     if data.leaks.unsettled:
+        unsettled = sum(data.leaks.unsettled.values())
         lines.append(
-            f"  {sum(data.leaks.unsettled.values()):,} rows resemble too many others to be compared "
-            "with all: they count as leaks"
+            f"  {unsettled:,} rows resemble too many others to be compared with all: they count as "
+            "leaks"
         )
     if len(lines) > 1 or data.dropped or data.truncated:
         lines.append("  details: proofbox preview RECIPE --violations")

@@ -62,5 +62,8 @@ def test_public_data_end_to_end(name: str, shared_data: Path, tmp_path: Path) ->
     assert loss.high < 0  # eight steps on real text already lower this model's loss
     data = json.loads(folder.data.read_text())
     rows = sum(part["rows"] for part in data["partitions"].values())
-    assert rows + len(data["dropped"]) == data["source_rows"]
-    assert all(check["violations"] == 0 for check in data["checks"])
+    assert rows + data["leaks"]["dropped"] == data["rows_kept"]
+    refused = [rule for rule in data["rules"] if rule["policy"] == "error"]
+    assert len(refused) > 5
+    assert all(rule["violations"] == 0 for rule in refused)
+    assert all(rule["rows_checked"] == data["source_rows"] for rule in data["rules"])

@@ -78,8 +78,8 @@ def plan_text(resolved: Plan, data: PreparedData, forecast: Forecast) -> str:
             f"{part.supervised_tokens:,} supervised, longest {part.longest:,}"
         )
     lines += [
-        f"  left out     {data.dropped:,} dropped, {data.truncated:,} cut, {data.leaks.dropped:,} for "
-        "leaks",
+        f"  left out     {data.dropped:,} dropped, {data.truncated:,} cut, "
+        f"{data.leaks.dropped:,} for leaks",
         f"  training     {forecast.steps:,} steps of {recipe.training.batch_size} examples, "
         f"{forecast.epochs:.2f} passes over the data, {forecast.train_tokens:,} tokens",
         f"  adapter      {forecast.adapter_parameters:,} parameters",

@@ -110,7 +110,7 @@ class OutcomeCounts:
         length = f"at most {self.max_length:,} tokens"
         if self.lengths:
             found = " to ".join(dict.fromkeys(f"{tokens:,}" for tokens in self.lengths))
-            length += f" (longer ones have {found})"
+            length += f" (template.max_length; longer ones have {found})"
         contract = {key: rule.text for key, rule in RULES.items()}
         return {**TEXTS, TOO_LONG: length, **contract}
 

@@ -13,7 +13,7 @@ from runner.errors import DataError, MachineError
 if TYPE_CHECKING:
     import datasets
 
-    from runner.data.reading.sources import ResolvedSource
+    from runner.data.reading.resolved_source import ResolvedSource
 
 HUB_TIMEOUT = 5.0  # seconds until the Hub counts as unreachable
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from runner.data.reading.hub_datasets import read_hub_rows
+from runner.data.reading.resolved_source import ResolvedSource
 from runner.data.reading.row_column import Column, is_unicode, text_fault, type_name
 from runner.data.reading.row_faults import RowFaults
 from runner.data.reading.row_files import PlacedRows, Row, read_rows_of_file
 from runner.data.reading.row_filter import RowFilter
 from runner.data.reading.row_template import RowError
-from runner.data.reading.sources import ResolvedSource, SourceRecord
+from runner.data.reading.sources import SourceRecord
 from runner.errors import DataError
 
 __all__ = ["Column", "ReadRow", "first_row", "read_rows", "text_fault", "type_name"]

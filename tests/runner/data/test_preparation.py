@@ -544,7 +544,8 @@ def test_too_long_may_be_an_error(tmp_path: Path) -> None:
     tokens = {p["row"]: p["tokens"] for p in problems(shown)}
     lines = message_of(tmp_path, recipe).splitlines()
     assert lines[1] == (
-        "  template.too_long: 3 rows break it: at most 200 tokens (longer ones have "
+        "  template.too_long: 3 rows break it: at most 200 tokens (template.max_length; "
+        "longer ones have "
         f"{min(tokens.values())} to {max(tokens.values())})"
     )
     assert lines[2] == "    " + ", ".join(
@@ -558,7 +559,8 @@ def test_a_max_length_below_every_row_says_how_long_they_are(tmp_path: Path) -> 
     lengths = [p["tokens"] for p in problems(prepare(tmp_path, recipe, enforce=False))]
     assert message_of(tmp_path, recipe) == (
         "no train and no validation and no test rows are left of 50 rows:\n"
-        "  50 rows dropped: template.too_long: at most 8 tokens (longer ones have "
+        "  50 rows dropped: template.too_long: at most 8 tokens "
+        "(template.max_length; longer ones have "
         f"{min(lengths)} to {max(lengths)})\n"
         f"{PREVIEW} them."
     )

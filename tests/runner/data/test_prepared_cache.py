@@ -135,7 +135,6 @@ def test_the_key_depends_on_the_code_and_the_packages(
 def test_the_key_ignores_what_the_data_does_not_depend_on(tmp_path: Path) -> None:
     """A tokenizer that has padded a batch before is the same tokenizer."""
     write(tmp_path, rows(50))
-    write(tmp_path, rows(50), "copy.jsonl")
     used = make_tokenizer("mistral")
     used(["a", "a b c"], padding=True, truncation=True, max_length=2)
     used.pad_token = "<unk>"
@@ -143,7 +142,6 @@ def test_the_key_ignores_what_the_data_does_not_depend_on(tmp_path: Path) -> Non
     assert key_of(tmp_path, make_recipe(), used) == first
     assert key_of(tmp_path, make_recipe(seed=7, lora={"r": 3}, name="other")) == first
     assert key_of(tmp_path, make_recipe([{"path": "rows.jsonl"}])) == first
-    assert key_of(tmp_path, make_recipe("copy.jsonl")) == first
     task = {"name": "answers", "metrics": ["rouge"]}
     evaluation = {"generation": [task], "loss": ["test"], "base": False}
     assert key_of(tmp_path, make_recipe(evaluation=evaluation)) == first

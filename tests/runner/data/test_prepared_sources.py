@@ -108,15 +108,16 @@ def test_without_weights_there_are_no_notes_of_them(tmp_path: Path) -> None:
     assert not [note for note in data.notes if "weight" in note]
 
 
-def test_another_name_of_the_same_rows_is_not_in_the_record(tmp_path: Path) -> None:
-    """The entry in the cache serves both, so it may name neither."""
+def test_problem_rows_are_told_by_the_name_of_their_own_file(tmp_path: Path) -> None:
+    """Equal rows in a file of another name are prepared again: places name files."""
     write(tmp_path, rows(20), "a.jsonl")
     write(tmp_path, rows(20), "b.jsonl")
     first, second = (
         prepare(tmp_path, make_recipe([{"path": name, "weight": 2}], dataset=WHOLE))
         for name in ("a.jsonl", "b.jsonl")
     )
-    assert first == second
+    assert first.key != second.key
+    assert first.partitions == second.partitions
     assert "jsonl" not in str(first.notes)
 
 

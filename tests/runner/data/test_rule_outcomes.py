@@ -94,7 +94,10 @@ def test_kept_and_cut_rows_are_not_dropped() -> None:
     found = {o.rule: o for o in counted(problems).outcomes()}
     assert (found["empty_answer"].violations, found["empty_answer"].dropped) == (1, 0)
     assert (found["too_long"].violations, found["too_long"].dropped) == (2, 1)
-    assert found["too_long"].text == "at most 200 tokens (longer ones have 300 to 900)"
+    assert (
+        found["too_long"].text
+        == "at most 200 tokens (template.max_length; longer ones have 300 to 900)"
+    )
 
 
 def test_so_many_of_each_rule_are_listed_and_all_are_counted() -> None:
@@ -158,7 +161,8 @@ def test_rows_that_are_too_long_are_told_in_one_line(tmp_path: Path) -> None:
     assert refusal(tmp_path, counted(problems, policies(too_long="error"))) == "\n".join(
         [
             HEADING,
-            "  template.too_long: 6 rows break it: at most 200 tokens (longer ones have 2,300 to "
+            "  template.too_long: 6 rows break it: at most 200 tokens "
+            "(template.max_length; longer ones have 2,300 to "
             "2,305)",
             "    row 2000 (a.jsonl:2001, 2,300 tokens), row 2001 (a.jsonl:2002, 2,301 tokens), "
             "row 2002 (a.jsonl:2003, 2,302 tokens), row 2003 (a.jsonl:2004, 2,303 tokens), "
@@ -214,7 +218,8 @@ def test_partitions_that_lost_all_their_rows_are_told_with_the_reasons(tmp_path:
         [
             "no train and no validation and no test rows are left of 9,000 rows:",
             "  1 row dropped: dataset.violations.empty_answer: the answer has a visible character",
-            "  2 rows dropped: template.too_long: at most 200 tokens (longer ones have 300)",
+            "  2 rows dropped: template.too_long: at most 200 tokens "
+            "(template.max_length; longer ones have 300)",
             "  1 train row dropped: dataset.leaks",
             "  dataset.source[0]: weight 0.5 uses that share of its train rows",
             "`proofbox preview RECIPE --violations` shows them.",
