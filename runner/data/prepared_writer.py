@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.data.batch_maker import BatchMaker, MadeBatch
+from runner.data.leaks.kept_texts import KeptTexts
 from runner.data.leaks.leak_files import write_leaks
 from runner.data.leaks.leak_finder import FoundLeaks, LeakFinder
 from runner.data.partition import SPLITS, Codes, Split
 from runner.data.partition_files import PartitionWriter, histogram_edges, with_ids
-from runner.data.partition_texts import partition_texts
 from runner.data.prepared_data import PROBLEMS_FILE, Histogram, PreparedData, ShownToken
 from runner.data.reading.row_store import RowIndex
 from runner.data.reading.sources import SourceRecord
@@ -56,6 +56,7 @@ class PreparedWriter:
             policies=batches.policies, max_length=recipe.template.max_length
         )
         self._finder = LeakFinder(recipe.dataset.leaks, folder)
+        self._texts = KeptTexts(folder / ".texts", len(index))
         self._writers: dict[Split, PartitionWriter] = {}
         self._counts: dict[str, int] = {}
         self._shares = np.zeros(SHARE_BINS, dtype=np.int64)
@@ -88,6 +89,7 @@ class PreparedWriter:
             self._counts[name] = self._counts.get(name, 0) + count
         codes = self._codes[made.rows]
         self._finder.add(made.rows, codes, made.fingerprints)
+        self._texts.add(made.rows, made.table)
         self._shares += np.histogram(made.shares, bins=SHARE_BINS, range=(0, 1))[0]
         table = with_ids(made.table, self._example_ids(made.rows))
         for place, split in enumerate(SPLITS):
@@ -117,17 +119,15 @@ class PreparedWriter:
     def _find_leaks(self) -> None:
         samples = {"samples": self._recipe.evaluation.samples}
         self._leaks = self._finder.find(
-            self._texts, extra={name: texts for name, texts in samples.items() if texts}
+            self._texts.texts, extra={name: texts for name, texts in samples.items() if texts}
         )
+        self._texts.remove()
         write_leaks(self._leaks, self._folder, example_id=self.example_id)
         dropped = self._leaks.dropped
         if len(dropped):
             gone = np.zeros(len(self._index), dtype=np.bool_)
             gone[dropped] = True
             self._rewrite_train(lambda rows: (~gone[rows]).astype(np.int64))
-
-    def _texts(self, rows: Sequence[int]) -> list[tuple[str, str]]:
-        return partition_texts([writer.path for writer in self._writers.values()], rows)
 
     def _repeat_train_rows(self) -> None:
         weights = np.array([source.weight for source in self._recipe.dataset.sources])

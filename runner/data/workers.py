@@ -1,17 +1,23 @@
-"""Processes that make batches side by side; results come back in order, a few at a time."""
+"""Processes that make batches side by side; results come back in order, a few at a time.
+
+Each process has a pipe of its own and nothing is shared, no lock and no thread: so whatever
+happens, here (Ctrl-C, an error) or there (a kill), can leave nobody waiting. A process whose pipe
+is closed ends by itself.
+"""
 
 from __future__ import annotations
 
 import os
+import pickle
 import signal
-import threading
-import time
+import traceback
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
 from runner.data.batch_maker import BatchMaker, MadeBatch
 from runner.errors import MachineError
@@ -19,8 +25,6 @@ from runner.errors import MachineError
 # A process takes seconds to start and some memory; for fewer batches it is not worth it.
 WORTH_A_PROCESS = 10
 AHEAD = 2  # batches in work or waiting for each process
-
-_batch_maker: BatchMaker | None = None  # of a worker process
 
 
 def make_batches(batch_maker: BatchMaker, processes: int) -> Iterator[MadeBatch]:
@@ -34,34 +38,100 @@ def make_batches(batch_maker: BatchMaker, processes: int) -> Iterator[MadeBatch]
     if processes < 2:  # noqa: PLR2004 - one process is this one
         yield from map(batch_maker.make, range(batches))
         return
-    with ProcessPoolExecutor(
-        max_workers=processes,
-        mp_context=get_context("spawn"),
-        initializer=_start,
-        initargs=(batch_maker, os.getpid()),
-    ) as pool:
+    workers: list[_Worker] = []
+    try:
+        for _ in range(processes):
+            _begin(workers, batch_maker)
+        yield from _in_order(workers, batches)
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A process, and the numbers of the batches that it was asked for and has not sent."""
+
+    process: BaseProcess
+    connection: Connection
+    asked: deque[int] = field(default_factory=deque)
+
+    def ask(self, number: int) -> None:
+        """Ask for a batch. The pipe holds more numbers than are ever asked for: no waiting."""
         try:
-            yield from _in_order(pool, batches, processes * AHEAD)
-        except BrokenProcessPool as error:
-            if error.__cause__ is not None:  # it sent what cannot be read: a defect of ours
-                raise
-            raise MachineError(
-                "a process that prepares data was killed. If the system ran out of memory, set "
-                "hardware.threads to fewer. The same command starts again."
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            self.connection.send(number)
+        except OSError:
+            raise _killed() from None
+        self.asked.append(number)
+
+    def take(self) -> MadeBatch:
+        """The batch that was asked for first; raises what making it raised."""
+        try:
+            sent = self.connection.recv_bytes()
+        except (EOFError, OSError):
+            raise _killed() from None
+        self.asked.popleft()
+        made, error, told = pickle.loads(sent)
+        if error is not None:
+            error.add_note(told)
+            raise error
+        batch: MadeBatch = made
+        return batch
+
+    def end(self) -> None:
+        """Kill the process, whatever it does: nothing of what it has is wanted any more."""
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
 
 
-def _in_order(pool: ProcessPoolExecutor, batches: int, ahead: int) -> Iterator[MadeBatch]:
-    waiting: deque[Future[MadeBatch]] = deque()
+def _begin(workers: list[_Worker], batch_maker: BatchMaker) -> None:
+    """Start a process that makes batches until its pipe is closed."""
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_work, args=(batch_maker, there), daemon=True)
+    with _deaf_to_keyboard():
+        process.start()
+        workers.append(_Worker(process, here))
+    there.close()
+
+
+def _in_order(workers: list[_Worker], batches: int) -> Iterator[MadeBatch]:
+    numbers = iter(range(batches))
+    ready: dict[int, MadeBatch] = {}
+    for _ in range(AHEAD):
+        for worker in workers:
+            _ask_next(worker, numbers)
     for number in range(batches):
-        with _deaf_to_keyboard():  # the first calls start the processes
-            waiting.append(pool.submit(_make, number))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+        while number not in ready:
+            for worker in _with_results(workers):
+                asked = worker.asked[0]
+                ready[asked] = worker.take()
+                if len(ready) < AHEAD * len(workers):
+                    _ask_next(worker, numbers)
+        yield ready.pop(number)
+        for worker in workers:
+            if len(worker.asked) < AHEAD:
+                _ask_next(worker, numbers)
+
+
+def _ask_next(worker: _Worker, numbers: Iterator[int]) -> None:
+    number = next(numbers, None)
+    if number is not None:
+        worker.ask(number)
+
+
+def _with_results(workers: list[_Worker]) -> list[_Worker]:
+    """Wait for a result, and give the workers that have one, or that are gone."""
+    readable = wait([worker.connection for worker in workers if worker.asked])
+    return [worker for worker in workers if worker.connection in readable]
+
+
+def _killed() -> MachineError:
+    return MachineError(
+        "a process that prepares data was killed. If the system ran out of memory, set "
+        "hardware.threads to fewer. The same command starts again."
+    )
 
 
 @contextmanager
@@ -80,23 +150,33 @@ def _deaf_to_keyboard() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start(batch_maker: BatchMaker, parent: int) -> None:
-    """Make a new process ready: one thread of work, no keyboard, gone when its parent is."""
-    global _batch_maker  # noqa: PLW0603 - what a worker process is for
-    _batch_maker = batch_maker
+# In the process
+
+
+def _work(batch_maker: BatchMaker, connection: Connection) -> None:
+    """Send each batch that is asked for, until the other end of the pipe is closed."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    try:
+        while True:
+            connection.send_bytes(_made(batch_maker, connection.recv()))
+    except (EOFError, OSError):
+        return  # whoever asked is gone
 
 
-def _end_with(parent: int) -> None:
-    """End this process soon after its parent was killed: nobody else would."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def _made(batch_maker: BatchMaker, number: int) -> bytes:
+    """A batch, or the error that making it raised and where."""
+    try:
+        return pickle.dumps((batch_maker.make(number), None, ""), protocol=5)
+    except Exception as error:  # noqa: BLE001 - all errors are raised where the batch is asked for
+        told = traceback.format_exc()
+        return _sendable(error, told)
 
 
-def _make(number: int) -> MadeBatch:
-    if _batch_maker is None:
-        raise RuntimeError("a worker process was not made ready")
-    return _batch_maker.make(number)
+def _sendable(error: Exception, told: str) -> bytes:
+    try:
+        sent = pickle.dumps((None, error, told))
+        pickle.loads(sent)
+    except Exception:  # noqa: BLE001 - whatever an error's own code raises
+        return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}"), told))
+    return sent
