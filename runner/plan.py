@@ -13,6 +13,7 @@ from typing import Any
 from runner.base_model.loaded_model import apply_threads, choose_device
 from runner.base_model.model_source import ModelSource, find_model
 from runner.base_model.quantization import trainable_kernel
+from runner.data.formats.row_formats import plugin_identity
 from runner.data.reading.sources import SourceRecord, pinned_dataset, resolve_source
 from runner.digests import digest_of_json, file_digest
 from runner.errors import MachineError
@@ -92,6 +93,7 @@ def make_plan(
             "chat_template": _template_file_digest(recipe, recipe_file.parent),
             "versions": versions,
             "code": code_digest(LEARNING),
+            "plugin": plugin_identity(dataset.format),
         }
     )[:RUN_ID_LENGTH]
     return Plan(

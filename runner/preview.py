@@ -23,6 +23,7 @@ class Shown:
     """Prepared data with what was listed of it, and the reader of its rows."""
 
     data: PreparedData
+    vocabulary: int
     reader: RowReader
     problems: tuple[ListedProblem, ...]
     pairs: tuple[ListedPair, ...]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
@@ -11,22 +10,14 @@ from rich.cells import set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from runner.inert_text import inert
 from runner.preview_rows import PreviewRow, PreviewToken
 
-# Controls that a terminal obeys, and those that turn the direction of text or break a line.
-_CONTROL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]"
-)
 SUPERVISED, UNSUPERVISED, SPECIAL = "bold green", "dim", "reverse"
 ERROR, WARNING, HEADING = "bold red", "yellow", "bold"
 _NAME = 12  # columns of a name and the gap after it
 _INDENT = 4
 _NARROWEST = 8
-
-
-def inert(text: str) -> str:
-    """``text`` without characters that a terminal would obey: those are spelt out."""
-    return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
 def one_line(text: str, most: int) -> str:

@@ -1,4 +1,7 @@
-"""What a user sees while a run works: bars on a terminal, plain lines elsewhere, all in run.log."""
+"""What a user sees while a run works: bars on a terminal, plain lines elsewhere, all in run.log.
+
+Messages hold names and values of files; nothing of them can make a terminal do anything.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+from runner.inert_text import inert
+
 # Seconds between two plain lines of one stage where there is no terminal.
 PLAIN_INTERVAL = 15.0
 Advance = Callable[[int, int, str], None]
@@ -34,7 +39,7 @@ class Progress:
 
     def announce(self, text: str) -> None:
         """One line that a reader should not miss."""
-        self.console.print(text, markup=False)
+        self.console.print(inert(text), markup=False, emoji=False)
         self._append(text)
 
     def note(self, text: str) -> None:
@@ -56,8 +61,8 @@ class Progress:
     def _append(self, text: str) -> None:
         if self.log is None:
             return
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        with self.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {inert(text)}\n")
 
 
 class PlainLines:
@@ -95,5 +100,5 @@ def _rich_bar(console: Console) -> RichProgress:
 
 
 def print_error(text: str) -> None:
-    """A user's error on standard error, as it is: no markup, no traceback, no wrapping."""
-    sys.stderr.write(text.rstrip("\n") + "\n")
+    """A user's error on standard error: no markup, no traceback, no wrapping, no controls."""
+    sys.stderr.write(inert(text.rstrip("\n")) + "\n")

@@ -269,7 +269,8 @@ class Leaks(Block):
     by: Annotated[tuple[Literal["prompt", "answer"], ...], Field(min_length=1, max_length=2)] = (
         Field(
             default=("prompt",),
-            description="What the policies act on. Both kinds are counted and listed.",
+            description="What the policies act on. Both kinds are counted and listed. Prompts are "
+            "the same only with the same system message, tools and tool calls.",
             examples=[["prompt", "answer"]],
             json_schema_extra={"uniqueItems": True},
         )
@@ -413,7 +414,8 @@ class Template(Block):
         default="drop",
         description="What happens to a longer example. drop: left out, counted and listed. "
         "truncate: cut after the last whole answer that fits, counted and listed; dropped where "
-        "none fits. error: the run stops.",
+        "none fits (loss_on: assistant_turns only: elsewhere there is one answer, and nothing to "
+        "cut). error: the run stops.",
         examples=["error"],
     )
 

@@ -20,7 +20,7 @@ from runner.data.leaks.leak_report import LEAKED_FILE
 from runner.data.preparation import PreparedData
 from runner.data.prepared_data import LISTINGS
 from runner.digests import digest_of_json
-from runner.errors import ExitCode, ProofboxError
+from runner.errors import DataError, ExitCode, ProofboxError
 from runner.plan import Plan, check_writable, write_lock
 from runner.progress import Progress
 from runner.recipe import GateBlock, Recipe
@@ -116,6 +116,8 @@ def prepare(plan: Plan, progress: Progress) -> PreparedData:
     """Prepare the data and record what the run is made of."""
     with timed(plan.folder, "prepare", keep_first=True):
         data = prepared(plan, progress)
+    if plan.folder.training.is_file() or plan.folder.checkpoints.is_dir():
+        check_partitions(plan.folder, data)
     write_json(plan.folder.data, data.as_json())
     copy_listings(data, plan.folder.listings)
     write_lock(
@@ -124,6 +126,22 @@ def prepare(plan: Plan, progress: Progress) -> PreparedData:
         decisions=data_decisions(data),
     )
     return data
+
+
+def check_partitions(folder: RunFolder, data: PreparedData) -> None:
+    """Membership of every partition is what the lock says: in every process that loads the data.
+
+    Raises:
+        DataError: a partition holds other rows.
+    """
+    locked = read_json(folder.lock)["partitions"]
+    found = {name: part.digest for name, part in data.partitions.items()}
+    if found != locked:
+        changed = ", ".join(sorted(n for n in {*locked, *found} if locked.get(n) != found.get(n)))
+        raise DataError(
+            f"the partitions {changed} hold other rows here than lock.json says. "
+            "Run the recipe again with --restart."
+        )
 
 
 def prepared(plan: Plan, progress: Progress) -> PreparedData:

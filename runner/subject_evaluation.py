@@ -32,6 +32,8 @@ def evaluation_inputs(plan: Plan, data: PreparedData, adapter_digest: str | None
             "quantization": recipe.quantization.model_dump(mode="json"),
             "template": data.template_digest,
             "system": recipe.template.system,
+            "thinking": data.thinking,
+            "answer_marker": data.answer_marker,
             "partitions": {name: data.partitions[name].sha256 for name in sorted(used)},
             "evaluation": evaluation,
             # The adapter's process also proves that it sits on the base that was evaluated.

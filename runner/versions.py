@@ -10,7 +10,7 @@ from pathlib import Path
 # Everything that can change a number. Order is the order shown in a report.
 TRACKED = (
     "proofbox", "torch", "transformers", "peft", "trl", "accelerate", "datasets", "tokenizers",
-    "safetensors", "evaluate", "sacrebleu", "rouge-score", "scipy", "numpy", "rensa",
+    "safetensors", "evaluate", "sacrebleu", "rouge-score", "scipy", "numpy", "pyarrow", "rensa",
     "gptqmodel", "bitsandbytes", "jinja2",
 )  # fmt: skip
 # The modules that decide what an adapter learns, and those that decide how it is measured.

@@ -13,7 +13,7 @@ from runner.plan import Pinned, Plan, make_plan
 from runner.progress import Progress
 from runner.recipe import DecodingBlock
 from runner.recipe_reading.recipe_file import read_recipe
-from runner.stages import evaluation_batch_tokens
+from runner.stages import check_partitions, evaluation_batch_tokens
 from runner.stored_json import read_json
 from runner.training.adapter_probe import (
     check_reloaded,
@@ -57,7 +57,7 @@ def evaluate_subject_command(
             cache_folder=cache_folder(),
             vocabulary=plan.model.vocabulary or None,
         )
-        _check_partitions(plan, data)
+        check_partitions(plan.folder, data)
         spec = evaluation_spec(plan, data, loaded)
         used = {*spec.loss, *(task.data for task in spec.generation)}
         evaluate_subject(
@@ -84,18 +84,6 @@ def _plan_of_run(recipe: Path, runs: Path, device: str, run_id: str) -> Plan:
             "while the run was going on. Run it again."
         )
     return plan
-
-
-def _check_partitions(plan: Plan, data: PreparedData) -> None:
-    """Membership of every partition is what the lock says, also in this process."""
-    locked = read_json(plan.folder.lock)["partitions"]
-    found = {name: part.digest for name, part in data.partitions.items()}
-    if found != locked:
-        changed = ", ".join(sorted(n for n in {*locked, *found} if locked.get(n) != found.get(n)))
-        raise DataError(
-            f"the partitions {changed} hold other rows here than lock.json says. "
-            "Run the recipe again."
-        )
 
 
 def _judged_adapter(plan: Plan, loaded: LoadedModel, data: PreparedData) -> Any:  # noqa: ANN401

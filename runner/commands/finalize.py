@@ -50,9 +50,16 @@ def _fit_on_all(plan: Plan, final: RunFolder, progress: Progress) -> None:
     from datasets import concatenate_datasets
 
     from runner.data.preparation import partition_dataset
-    from runner.stages import prepared, train_on
+    from runner.stages import check_partitions, prepared, train_on
 
     data = prepared(plan, progress)
+    check_partitions(plan.folder, data)
+    if data.leaks.dropped:
+        progress.announce(
+            f"  {data.leaks.dropped:,} train rows that a held-out row repeats stay out here too"
+        )
+    if any(source.weight != 1 for source in plan.recipe.dataset.sources):
+        progress.announce("  weights apply to the rows of train; held-out rows are used once")
     remove(final.reload)
     final.path.mkdir(parents=True, exist_ok=True)
     rows = concatenate_datasets([partition_dataset(data, name) for name in data.partitions])

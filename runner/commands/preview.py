@@ -64,7 +64,8 @@ def preview(
     if row is not None:
         explain = partial(
             unlisted_problems, read, source, shown.reader.tokenizer,
-            base_folder=path.parent, format_name=shown.data.format, row=row,
+            base_folder=path.parent, format_name=shown.data.format,
+            vocabulary=shown.vocabulary, row=row,
         )  # fmt: skip
         rendered = print_one(screen, shown, row, explain)
     if violations:
@@ -111,6 +112,7 @@ def _prepare(path: Path) -> tuple[Recipe, SourceRecord, Shown]:
     folder = Path(data.folder)
     shown = Shown(
         data=data,
+        vocabulary=model.vocabulary or len(tokenizer),
         reader=RowReader(data, tokenizer),
         problems=read_problems(folder),
         pairs=read_pairs(folder),

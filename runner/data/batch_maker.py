@@ -73,7 +73,7 @@ class BatchMaker:
             shares=kept.input_ids.sums(kept.mask) / np.maximum(kept.input_ids.lengths, 1),
             problems=problems,
             counts=made.counts,
-            fingerprints=fingerprints(kept.questions, kept.answers, self.leaks),
+            fingerprints=fingerprints(kept.questions, kept.answers, kept.contexts, self.leaks),
         )
 
     def example(self, number: int, row: int) -> tuple[ShownToken, ...]:

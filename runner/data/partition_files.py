@@ -192,5 +192,6 @@ def partition_dataset(prepared: PreparedData, partition: str) -> datasets.Datase
             f"digest {found[:12]}, expected {wanted[:12]}). Remove the file's folder and run again."
         )
     return datasets.Dataset(
-        datasets.table.InMemoryTable(table.drop_columns(["example_id"])), fingerprint=wanted[:16]
+        datasets.table.InMemoryTable(table.drop_columns(["example_id"])),
+        fingerprint=prepared.partitions[partition].sha256[:16],
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from runner.data.batch_maker import BatchMaker
 from runner.data.formats.format_detection import resolve_format
-from runner.data.formats.row_formats import row_format
+from runner.data.formats.row_formats import plugin_identity, row_format
 from runner.data.labels.chat_template import probe_chat_template
 from runner.data.labels.example_maker import ExampleMaker, example_maker
 from runner.data.labels.label_contract import Contract
@@ -30,6 +31,7 @@ from runner.data.partition_files import partition_dataset
 from runner.data.prepared_cache import read_prepared, store_prepared
 from runner.data.prepared_data import PreparedData
 from runner.data.prepared_writer import PreparedWriter
+from runner.data.reading.file_stat_digests import cached_file_digest
 from runner.data.reading.row_reading import Column, read_rows
 from runner.data.reading.row_store import RowIndex, StoredRows, store_rows, value_key
 from runner.data.reading.row_template import RowError
@@ -48,7 +50,7 @@ __all__ = ["PreparedData", "partition_dataset", "prepare_data", "prompt_token_id
 # Told what is being done, how much of it is done, and how much there is in all (0: not known).
 OnProgress = Callable[[str, int, int], None]
 # Packages that decide what is prepared, besides our own code.
-DECIDING = ("tokenizers", "transformers", "jinja2", "rensa")
+DECIDING = ("tokenizers", "transformers", "jinja2", "rensa", "numpy", "pyarrow", "datasets")
 
 
 def prepare_data(
@@ -165,6 +167,8 @@ def preparation_key(
             "tokenizer": tokenizer_digest(maker.tokenizer),
             "vocabulary": vocabulary,
             "code": code_digest(PREPARING),
+            "plugin": plugin_identity(maker.format_name),
+            "python": platform.python_version(),
             "versions": {name: version(name) for name in DECIDING},
         }
     )[:32]
@@ -205,6 +209,7 @@ def _build(
 ) -> PreparedData:
     recipe, dataset = setup.recipe, setup.recipe.dataset
     stored, index = _store(setup, source, folder / "rows.arrow", on_progress)
+    _refuse_changed(source)
     codes = assign_partitions(
         dataset.partition, index, seed=recipe.seed, pinned=[s.partition for s in dataset.sources]
     )
@@ -225,6 +230,15 @@ def _build(
         form=(setup.format, setup.format_detected),
         notes=setup.maker.notes,
     )
+
+
+def _refuse_changed(source: SourceRecord) -> None:
+    """What was read must be what was found: the cache names it by the digest taken before."""
+    changed = [f.name for f in source.files if cached_file_digest(Path(f.path)) != f.sha256]
+    if changed:
+        raise DataError(
+            f"dataset.source: {', '.join(changed)} changed while it was being read. Run again."
+        )
 
 
 def _store(

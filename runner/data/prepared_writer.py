@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runner.data.batch_maker import BatchMaker, MadeBatch
+from runner.data.formats.row_formats import RowFormat
 from runner.data.leaks.kept_texts import KeptTexts
 from runner.data.leaks.leak_files import write_leaks
 from runner.data.leaks.leak_finder import FoundLeaks, LeakFinder
+from runner.data.leaks.leak_texts import Prompt
 from runner.data.partition import SPLITS, Codes, Split
 from runner.data.partition_files import PartitionWriter, histogram_edges, with_ids
 from runner.data.prepared_data import PROBLEMS_FILE, Histogram, PreparedData, ShownToken
 from runner.data.reading.row_store import RowIndex
+from runner.data.reading.row_template import RowError
 from runner.data.reading.sources import SourceRecord
 from runner.data.row_copies import copies_before, weighted_copies
 from runner.data.rule_outcomes import OutcomeCounts
 from runner.data.workers import make_batches
+from runner.errors import DataError
 from runner.recipe import Recipe
 
 SHARE_BINS = 20
@@ -48,13 +53,20 @@ class PreparedWriter:
             batches: Makes the examples.
             index: Keys of all rows.
             codes: The partition of every row, as its place in ``SPLITS``.
+
+        Raises:
+            DataError: a template raises on a sample.
         """
         self._folder, self._recipe, self._batches = folder, recipe, batches
         self._index, self._codes = index, codes
         self._copies = copies_before(index.contents)
+        self._weights = np.array([source.weight for source in recipe.dataset.sources])
         self._outcomes = OutcomeCounts(
             policies=batches.policies, max_length=recipe.template.max_length
         )
+        self._samples = [
+            _asked(batches.maker.row_format, text) for text in recipe.evaluation.samples
+        ]
         self._finder = LeakFinder(recipe.dataset.leaks, folder)
         self._texts = KeptTexts(folder / ".texts", len(index))
         self._writers: dict[Split, PartitionWriter] = {}
@@ -88,7 +100,8 @@ class PreparedWriter:
         for name, count in made.counts.items():
             self._counts[name] = self._counts.get(name, 0) + count
         codes = self._codes[made.rows]
-        self._finder.add(made.rows, codes, made.fingerprints)
+        used = self._times(made.rows, codes) > 0  # what a weight leaves out leaks nothing
+        self._finder.add(made.rows[used], codes[used], made.fingerprints.take(used))
         self._texts.add(made.rows, made.table)
         self._shares += np.histogram(made.shares, bins=SHARE_BINS, range=(0, 1))[0]
         table = with_ids(made.table, self._example_ids(made.rows))
@@ -117,10 +130,8 @@ class PreparedWriter:
         ]
 
     def _find_leaks(self) -> None:
-        samples = {"samples": self._recipe.evaluation.samples}
-        self._leaks = self._finder.find(
-            self._texts.texts, extra={name: texts for name, texts in samples.items() if texts}
-        )
+        extra = {"samples": self._samples} if self._samples else None
+        self._leaks = self._finder.find(self._texts.texts, extra=extra)
         self._texts.remove()
         write_leaks(self._leaks, self._folder, example_id=self.example_id)
         dropped = self._leaks.dropped
@@ -130,13 +141,12 @@ class PreparedWriter:
             self._rewrite_train(lambda rows: (~gone[rows]).astype(np.int64))
 
     def _repeat_train_rows(self) -> None:
-        weights = np.array([source.weight for source in self._recipe.dataset.sources])
-        if (weights == 1).all() or "train" not in self._writers:
+        if (self._weights == 1).all() or "train" not in self._writers:
             return
-        used = np.zeros(len(weights), dtype=np.int64)
+        used = np.zeros(len(self._weights), dtype=np.int64)
 
         def copies(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-            times = weighted_copies(weights[self._index.sources[rows]], self._index.contents[rows])
+            times = self._times(rows, np.full(len(rows), TRAIN, dtype=np.int8))
             np.add.at(used, self._index.sources[rows], times)
             return times
 
@@ -146,6 +156,11 @@ class PreparedWriter:
             for place, block in enumerate(self._recipe.dataset.sources)
             if block.weight != 1
         ]
+
+    def _times(self, rows: NDArray[np.int64], codes: Codes) -> NDArray[np.int64]:
+        """How often each of ``rows``, of the partitions ``codes``, is used."""
+        weights = np.where(codes == TRAIN, self._weights[self._index.sources[rows]], 1.0)
+        return weighted_copies(weights, self._index.contents[rows])
 
     def _rewrite_train(self, copies: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> None:
         writer = self._writers["train"].rewritten(copies)
@@ -181,7 +196,7 @@ class PreparedWriter:
             rules=self._outcomes.outcomes(),
             leaks=self._leaks.report,
             shares=Histogram(edges=bins, counts=tuple(map(int, self._shares))),
-            notes=(*notes(self._counts), *self._weight_notes),
+            notes=(*notes(self._counts), *self._repeated(), *self._weight_notes),
             data_digest=source.digest,
             template_digest=maker.template_digest,
             chat_template=chat.text,
@@ -193,3 +208,21 @@ class PreparedWriter:
             answer_marker=chat.answer_marker,
             example=self._example,
         )
+
+    def _repeated(self) -> list[str]:
+        repeated = int((self._copies > 0).sum())
+        return [f"rows that say what an earlier row says: {repeated:,}"] if repeated else []
+
+
+def _asked(form: RowFormat, sample: str) -> Prompt:
+    """What the rows would hold if one asked ``sample``.
+
+    Raises:
+        DataError: a template raises on it.
+    """
+    try:
+        asked = form.question(sample)
+    except RowError as error:
+        raise DataError(f"evaluation.samples: {sample!r}: {error}") from None
+    answered = replace(asked, messages=(*asked.messages, {"role": "assistant", "content": ""}))
+    return Prompt(text=answered.question, context=answered.context)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
+from runner.data.reading.urls import is_chained, is_url, secret_in
 from runner.recipe_reading.draft import KeyPath
 from runner.recipe_reading.finding import Finding, sentences
 from runner.recipe_reading.format_columns import FORMAT_COLUMNS, plugin_formats
@@ -20,9 +19,6 @@ PARTITIONS = ("train", "validation", "test")
 # Columns of the answer -> columns of the prompt.
 _ANSWER_COLUMNS = {"output": ("instruction", "input"), "completion": ("prompt",)}
 _LOCAL_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".gz", ".bz2", ".xz", ".zst")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-# Parts of the names of query parameters that sign a URL or open it.
-_SECRET = re.compile(r"(?i)sig|token|secret|passw|credential|api[_-]?key|access[_-]?key|auth|amz-")
 _ROUNDING = 1e-9
 
 
@@ -75,8 +71,8 @@ def why_no_rows(recipe: RecipeView, partition: str) -> tuple[str, str] | None:
 
 def is_local(source: str) -> bool:
     """Whether ``source`` can only be a path or a URL: the Hub has no such names."""
-    begins = source.startswith((".", "/", "~")) or _URL.match(source) is not None
-    return begins or PurePath(source).suffix in _LOCAL_SUFFIXES
+    begins = source.startswith((".", "/", "~"))
+    return begins or is_url(source) or PurePath(source).suffix in _LOCAL_SUFFIXES
 
 
 # Partitions
@@ -168,32 +164,30 @@ def _without_effect(key: str, sources: list[_Source]) -> str | None:
     return None
 
 
-def urls_hold_no_secret(recipe: RecipeView) -> Iterator[Finding]:
-    """A recipe is committed and stored with its runs: no password may be in it."""
+def urls_are_plain(recipe: RecipeView) -> Iterator[Finding]:
+    """A recipe is committed and stored with its runs: no password may be in it, nor hidden in it.
+
+    The message never repeats the URL.
+    """
     for source in sources_of(recipe):
-        secret = _secret_in(source.name) if _URL.match(source.name) else None
-        if secret:
-            message = sentences(
-                f"this URL holds {secret}, and a recipe is stored with each of its runs",
-                "Remove it: credentials come from the environment (~/.netrc for https, AWS_… for "
-                "s3, GOOGLE_APPLICATION_CREDENTIALS for gs).",
-            )
+        problem = _url_problem(source.name) if is_url(source.name) else None
+        if problem:
             in_block = recipe.gives(*source.path, "path")
             path = (*source.path, "path") if in_block else source.path
-            yield Finding(path=path, message=message)
+            yield Finding(path=path, message=problem)
 
 
-def _secret_in(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        user, at, _ = parts.netloc.rpartition("@")
-    except ValueError:
-        return None  # no URL that can be read; fetching it says so
-    if at and (":" in user or parts.scheme in ("http", "https")):
-        return "a user or password"
-    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-    signed = next((name for name in names if _SECRET.search(name)), None)
-    return None if signed is None else f"a credential ({signed})"
+def _url_problem(url: str) -> str | None:
+    if is_chained(url):
+        return "this URL chains protocols (::), which is not read here. Name the URL itself."
+    secret = secret_in(url)
+    if secret is None:
+        return None
+    return sentences(
+        f"this URL holds {secret}, and a recipe is stored with each of its runs",
+        "Remove it: credentials come from the environment (~/.netrc for https, AWS_… for "
+        "s3, GOOGLE_APPLICATION_CREDENTIALS for gs).",
+    )
 
 
 def filters_are_jinja(recipe: RecipeView) -> Iterator[Finding]:
@@ -273,7 +267,7 @@ DATASET_RULES = (
     strata_can_hold,
     weights_are_for_training,
     files_have_no_revision,
-    urls_hold_no_secret,
+    urls_are_plain,
     filters_are_jinja,
     format_is_known,
     columns_fit_format,

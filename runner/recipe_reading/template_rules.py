@@ -62,6 +62,18 @@ def plain_text_asks_nothing(recipe: RecipeView) -> Iterator[Finding]:
             yield Finding(path=("evaluation", key), message=message, at_key=True)
 
 
+def truncation_needs_turns(recipe: RecipeView) -> Iterator[Finding]:
+    """Only a conversation with several answers can be cut between them."""
+    if recipe.value("template", "too_long") != "truncate":
+        return
+    if recipe.value("template", "loss_on") != "assistant_turns":
+        message = (
+            "this only drops here: an answer is kept whole or not at all. "
+            "Write drop, or loss_on: assistant_turns."
+        )
+        yield Finding(path=("template", "too_long"), message=message)
+
+
 def system_template_is_jinja(recipe: RecipeView) -> Iterator[Finding]:
     """template.system is Jinja and does not give the answer away."""
     yield from _template_findings(recipe, "system")
@@ -114,6 +126,7 @@ TEMPLATE_RULES = (
     turns_belong_to_rows,
     plain_text_is_learned_whole,
     plain_text_asks_nothing,
+    truncation_needs_turns,
     system_template_is_jinja,
     user_template_is_jinja,
     assistant_template_is_jinja,

@@ -12,12 +12,13 @@ from rich.console import Console
 from runner.data.leaks.leak_report import LeakReport
 from runner.data.prepared_data import PreparedData
 from runner.errors import UsageError
+from runner.inert_text import inert
 from runner.preview import PAGE_PROBLEM_ROWS, PAGE_ROWS, Shown, page_rows, print_first, print_one
 from runner.preview_listings import ListedProblem, read_pairs, read_problems
 from runner.preview_rows import RowReader
 from runner.preview_rules import print_rules
 from runner.preview_summary import print_summary
-from runner.preview_text import Screen, inert
+from runner.preview_text import Screen
 from tests.runner.made_up_data import PROBLEM, example, leak, rule, write_prepared
 from tests.runner.tiny_data import make_tokenizer
 
@@ -55,6 +56,7 @@ def shown_of(data: PreparedData) -> Shown:
     folder = Path(data.folder)
     return Shown(
         data=data,
+        vocabulary=600,
         reader=RowReader(data, make_tokenizer("mistral")),
         problems=read_problems(folder),
         pairs=read_pairs(folder),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,3 +35,23 @@ class Conversation:
         """What is asked: all texts before the last message but the system's, one a line."""
         asked = [m for m in self.messages[:-1] if m["role"] != "system"]
         return "\n".join([str(m.get("content") or "") for m in asked])
+
+    @property
+    def context(self) -> str:
+        """What the question is asked in: system texts, tools, tool calls before the last message.
+
+        The same JSON text for the same of them; "" where there are none.
+        """
+        before = self.messages[:-1]
+        texts = [str(m.get("content") or "") for m in before if m["role"] == "system"]
+        system = [text for text in texts if text.strip()]
+        # Not the ids of calls, which are chance and say nothing.
+        calls = [
+            [call.get("function", call) for call in m["tool_calls"]]
+            for m in before
+            if m.get("tool_calls")
+        ]
+        if not (system or calls or self.tools):
+            return ""
+        said = {"system": system, "tools": self.tools, "tool_calls": calls}
+        return json.dumps(said, ensure_ascii=False, sort_keys=True)

@@ -51,6 +51,14 @@ def known_formats() -> dict[str, str]:
     return {**plugins, **FORMATS}
 
 
+def plugin_identity(name: str | None) -> str | None:
+    """The package and version that a plug-in's format comes from; None for our own formats."""
+    for point in entry_points(group="proofbox.formats"):
+        if point.name == name and name not in FORMATS:
+            return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+    return None
+
+
 def row_format(name: str, columns: Columns, template: Template) -> RowFormat:
     """The format of this name for a recipe's columns and row templates.
 

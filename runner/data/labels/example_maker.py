@@ -130,9 +130,9 @@ class _Batch:
         self.counts["trimmed"] += rendered.trimmed
         self.counts["escaped"] += bool(rendered.escaped)
         self.counts["reasoned"] += rendered.reasoned
-        if not rendered.answers[-1].text.strip():
-            detail = f"the answer is {rendered.answers[-1].given!r}"
-            self.broken.append(BrokenRow(row=number, rule="empty_answer", detail=detail))
+        empty = _empty_answer(rendered)
+        if empty is not None:
+            self.broken.append(BrokenRow(row=number, rule="empty_answer", detail=empty))
 
     def made(self) -> MadeExamples:
         """The examples of all rows that were rendered and fit."""
@@ -172,6 +172,16 @@ class _Batch:
         return label([number for number, _ in kept], conversations)
 
 
+def _empty_answer(rendered: RenderedConversation) -> str | None:
+    """The first answer without a visible character, in words; None where there is none."""
+    count = len(rendered.answers)
+    for turn, answer in enumerate(rendered.answers, start=1):
+        if not answer.text.strip():
+            of_all = f" in turn {turn} of the {count} that are trained on" if count > 1 else ""
+            return f"the answer is {answer.given!r}{of_all}"
+    return None
+
+
 def example_maker(
     recipe: Recipe, tokenizer: PreTrainedTokenizerBase, base_folder: Path, *, format_name: str
 ) -> ExampleMaker:
@@ -200,6 +210,7 @@ def _assembled(
         "template": recipe.template.model_dump(mode="json", exclude={"chat", "thinking"}),
         "format": format_name,
         "special": recipe.dataset.violations.special_token_in_text == "escape",
+        "pad_token": tokenizer.pad_token if "pad_token" in chat.text else None,
     }
     return ExampleMaker(
         recipe=recipe,

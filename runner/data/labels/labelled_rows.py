@@ -75,8 +75,8 @@ class LabelledRows:
     decode to (with loss on all, the text that the whole row must decode to), ``supervised_bytes``
     [rows] the UTF-8 bytes of what is supervised; ``answers`` are the
     last answers without reasoning and without what the template adds to them, ``questions`` what
-    was asked, without the template. ``marks_differ`` [rows]: the chat template marks other text
-    with ``{% generation %}`` than is supervised.
+    was asked, without the template, ``contexts`` what it was asked in. ``marks_differ`` [rows]: the
+    chat template marks other text with ``{% generation %}`` than is supervised.
     """
 
     rows: NDArray[np.int64]
@@ -85,6 +85,7 @@ class LabelledRows:
     prompt_ids: Ragged
     prompts: tuple[str, ...]
     questions: tuple[str, ...]
+    contexts: tuple[str, ...]
     answers: tuple[str, ...]
     supervised: tuple[tuple[str, ...], ...]
     supervised_bytes: NDArray[np.int64]
@@ -106,6 +107,7 @@ class LabelledRows:
             prompt_ids=self.prompt_ids.take(chosen),
             prompts=tuple(self.prompts[i] for i in picked),
             questions=tuple(self.questions[i] for i in picked),
+            contexts=tuple(self.contexts[i] for i in picked),
             answers=tuple(self.answers[i] for i in picked),
             supervised=tuple(self.supervised[i] for i in picked),
             supervised_bytes=self.supervised_bytes[chosen],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from runner.data.formats.conversation import Conversation, Message
@@ -31,8 +32,8 @@ class Answer:
 
     ``stop`` is where its stop token begins. ``text`` is the answer as the template renders it,
     without reasoning and without what the template adds. The text before ``start`` is the
-    generation prompt of this turn. ``given`` is the answer's text in the data, ``question`` the
-    data's text before it.
+    generation prompt of this turn. ``given`` is the answer's text in the data, ``turn`` the place
+    of its message.
     """
 
     start: int
@@ -40,17 +41,19 @@ class Answer:
     end: int
     text: str
     given: str
-    question: str
+    turn: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedConversation:
     """A conversation as text, with its answers: the supervised ones, or the last one at least.
 
-    ``supervised`` is false where no answer is trained on. ``escaped`` is where special tokens'
-    names stand in the text as text. ``marks_differ``: the template's own marks are others.
+    ``conversation`` is the data's. ``supervised`` is false where no answer is trained on.
+    ``escaped`` is where special tokens' names stand in the text as text. ``marks_differ``: the
+    template's own marks are others.
     """
 
+    conversation: Conversation
     text: str
     answers: tuple[Answer, ...]
     supervised: bool
@@ -66,7 +69,17 @@ class RenderedConversation:
     @property
     def question(self) -> str:
         """What is asked, without the template."""
-        return self.answers[-1].question
+        return self._last.question
+
+    @property
+    def context(self) -> str:
+        """What it is asked in: system message, tools, tool calls."""
+        return self._last.context
+
+    @property
+    def _last(self) -> Conversation:
+        """The conversation up to the last answer."""
+        return self.conversation.before(self.answers[-1].turn + 1)
 
     @property
     def trimmed(self) -> bool:
@@ -84,10 +97,11 @@ def render_question(
     """
     masked = _masked(chat, question, escape=escape)
     _check_messages(chat, question)
-    prompt = chat.renderer.render(
-        masked.conversation, generation_prompt=True, thinking=chat.thinking
-    )
-    return masked.restored(prompt)
+    with _names_told(masked):
+        prompt = chat.renderer.render(
+            masked.conversation, generation_prompt=True, thinking=chat.thinking
+        )
+        return masked.restored(prompt)
 
 
 def render_conversation(
@@ -111,19 +125,27 @@ def render_conversation(
     """
     masked = _masked(chat, conversation, escape=escape)
     _check_messages(chat, conversation)
+    with _names_told(masked):
+        return _rendered(chat, conversation, masked, loss_on)
+
+
+def _rendered(
+    chat: ChatTemplate, conversation: Conversation, masked: MaskedConversation, loss_on: LossOn
+) -> RenderedConversation:
     turns = _turns(conversation, loss_on)
     shown = masked.conversation
     if turns and turns[-1] + 1 < len(shown.messages):
         shown = shown.before(turns[-1] + 1)
     style = _style(chat, shown.messages[-1])
     text = chat.renderer.render(shown, generation_prompt=False, thinking=style.thinking)
+    whole, escaped = masked.restored(text)
     last = len(shown.messages) - 1
     rendering = _Rendering(chat=chat, style=style, conversation=shown, text=text)
     answers = [rendering.answer(turn, alone=loss_on == "all") for turn in turns or [last]]
-    whole, escaped = masked.restored(text)
-    if escaped:
+    if masked.names:
         answers = [_restored(masked, answer) for answer in answers]
     return RenderedConversation(
+        conversation=conversation,
         text=whole,
         answers=tuple(answers),
         supervised=bool(turns),
@@ -133,12 +155,20 @@ def render_conversation(
     )
 
 
+@contextmanager
+def _names_told(masked: MaskedConversation) -> Iterator[None]:
+    """Show people the data's own text where a row is refused, without stand-ins."""
+    try:
+        yield
+    except RowError as error:
+        raise type(error)(masked.told(str(error))) from None
+
+
 def _restored(masked: MaskedConversation, answer: Answer) -> Answer:
     return replace(
         answer,
         text=masked.plain(answer.text),
         given=masked.plain(answer.given),
-        question=masked.plain(answer.question),
     )
 
 
@@ -168,6 +198,8 @@ def _turns(conversation: Conversation, loss_on: LossOn) -> list[int]:
     if loss_on == "assistant_turns":
         assistants = (i for i, message in enumerate(messages) if message["role"] == "assistant")
         return [i for i in assistants if messages[i].get("train") is not False]
+    if loss_on == "all" and any(message.get("train") is False for message in messages):
+        raise RowError("has a message with train: false, which loss_on: all would train on")
     last = len(messages) - 1
     return [last] if loss_on == "all" or messages[last].get("train") is not False else []
 
@@ -205,17 +237,16 @@ class _Rendering:
         last = turn + 1 == len(self.conversation.messages)
         start = self._start(turn, last=last, alone=alone)
         reasoning, content = split_reasoning(message, parses_blocks=self.chat.parses_blocks)
-        asked = (self.conversation if last else self.conversation.before(turn + 1)).question
         if message.get("tool_calls"):
             stop, end = self._calls(start, message, (reasoning or "", content))
             said = _said(self.chat, self.text[start:stop])
-            return Answer(start=start, stop=stop, end=end, text=said, given=said, question=asked)
+            return Answer(start=start, stop=stop, end=end, text=said, given=said, turn=turn)
         leads = [*self.style.leads(reasoning)]
         if not last:
             leads += [self.style.earlier, self.chat.lead, ""]
         shown, end = self._plain(start, leads, content)
         stop = end - len(self.chat.stop_token)
-        return Answer(start=start, stop=stop, end=end, text=shown, given=content, question=asked)
+        return Answer(start=start, stop=stop, end=end, text=shown, given=content, turn=turn)
 
     def _start(self, turn: int, *, last: bool, alone: bool) -> int:
         """Where the generation prompt of a turn ends."""

@@ -30,10 +30,16 @@ class SpecialTokenError(RowError):
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """The tokenizer's special tokens, as text -> id, in order of their ids."""
+    """The tokenizer's special tokens, as text -> id, in order of their ids.
+
+    An ordinary token that only the recipe makes the padding token is ordinary text in data.
+    """
     found = {t.content: i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    named = {kind: str(token) for kind, token in tokenizer.special_tokens_map.items()}
+    pad = named.pop("pad_token", None)
     for token, number in zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True):
-        found.setdefault(token, number)
+        if token != pad or token in named.values():
+            found.setdefault(token, number)
     return dict(sorted(found.items(), key=lambda pair: pair[1]))
 
 
@@ -45,6 +51,15 @@ def any_of(tokens: Iterable[str]) -> re.Pattern[str]:
 
 def special_token_in(conversation: Conversation, pattern: re.Pattern[str]) -> str | None:
     """Where a conversation's own text holds a special token's name, in words; or None."""
+    found = _first_place(conversation, pattern)
+    if found is None:
+        return None
+    where, token = found
+    return f"{where} holds {token!r}, which the tokenizer would read as a special token"
+
+
+def _first_place(conversation: Conversation, pattern: re.Pattern[str]) -> tuple[str, str] | None:
+    """The first match in a conversation's own text: whose text it is, in words, and the match."""
     for message in conversation.messages:
         for key, value in message.items():
             if key == "role":
@@ -52,9 +67,9 @@ def special_token_in(conversation: Conversation, pattern: re.Pattern[str]) -> st
             # Most values are texts; the walk through others is for tool calls.
             found = pattern.search(value) if isinstance(value, str) else _found(pattern, value)
             if found:
-                return _told(f"the {message['role']}'s {_part(key)}", found.group())
+                return f"the {message['role']}'s {_part(key)}", found.group()
     found = _found(pattern, conversation.tools)
-    return _told("a tool's definition", found.group()) if found else None
+    return ("a tool's definition", found.group()) if found else None
 
 
 def _found(pattern: re.Pattern[str], value: object) -> re.Match[str] | None:
@@ -90,8 +105,11 @@ def _part(key: str) -> str:
     return "text" if key == "content" else key
 
 
-def _told(where: str, token: str) -> str:
-    return f"{where} holds {token!r}, which the tokenizer would read as a special token"
+def _encoded(character: str) -> tuple[str, ...]:
+    """A stand-in as templates encode it: in JSON, HTML and URLs, in lower case."""
+    code = ord(character)
+    url = "".join(f"%{byte:02x}" for byte in character.encode())
+    return f"\\u{code:04x}", f"&#x{code:x};", f"&#{code};", url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,24 +126,41 @@ class MaskedConversation:
         """A rendered text as it reads, and where special names stand in it as text.
 
         Raises:
-            SpecialTokenError: the chat template took such a name apart.
+            SpecialTokenError: the chat template took such a name apart, or encodes it.
         """
         if not self.names:
             return text, ()
+        lower = text.lower()
+        for character in self.names:
+            if any(form in lower for form in _encoded(character)):
+                raise self._refusal(character, "encodes it")
         spans = []
         for place, character in enumerate(text):
             if character in self.names:
                 name = self.names[character]
                 if not text.startswith(name[1:], place + 1):
-                    raise SpecialTokenError(
-                        f"holds {name!r}, which cannot be escaped: the chat template takes it apart"
-                    )
+                    raise self._refusal(character, "takes it apart")
                 spans.append((place, place + len(name)))
         return self.plain(text), tuple(spans)
 
     def plain(self, text: str) -> str:
         """``text`` with every stand-in replaced by the character it stands for."""
         return text.translate({ord(c): name[0] for c, name in self.names.items()})
+
+    def told(self, message: str) -> str:
+        """A message to people with names in place of stand-ins, however these are written."""
+        for character, name in self.names.items():
+            forms = any_of([character, *_encoded(character)]).pattern
+            message = name[0].join(re.split(forms, message, flags=re.IGNORECASE))
+        return message
+
+    def _refusal(self, character: str, why: str) -> SpecialTokenError:
+        found = _first_place(self.conversation, re.compile(character))
+        assert found is not None  # a stand-in is in the conversation whose names it masks
+        name = self.names[character]
+        return SpecialTokenError(
+            f"{found[0]} holds {name!r}, which cannot be escaped: the chat template {why}"
+        )
 
 
 def mask_special_tokens(conversation: Conversation, pattern: re.Pattern[str]) -> MaskedConversation:
@@ -137,10 +172,18 @@ def mask_special_tokens(conversation: Conversation, pattern: re.Pattern[str]) ->
     texts = [*texts_in(list(conversation.messages)), *texts_in(list(conversation.tools))]
     names = dict.fromkeys(name for text in texts for name in pattern.findall(text))
     used = set().union(*texts) if names else set()
-    free = (chr(code) for code in STAND_INS if chr(code) not in used)
+    written = "\n".join(texts).lower() if names else ""
+    free = (
+        character
+        for character in map(chr, STAND_INS)
+        if character not in used and not any(form in written for form in _encoded(character))
+    )
     characters = dict(zip(names, free, strict=False))
     if len(characters) < len(names):
-        raise SpecialTokenError("leaves no private-use character to escape special tokens with")
+        raise SpecialTokenError(
+            "the conversation uses every private-use character: none is left to escape special "
+            "tokens with"
+        )
 
     def mask(text: str) -> str:
         return pattern.sub(lambda m: characters[m.group()] + m.group()[1:], text)

@@ -96,10 +96,14 @@ class TextEncoder:
         return ids + self._piece(text[place:], first=first and place == 0)
 
     def _escaped(self, name: str, *, first: bool) -> list[int]:
-        ids = self._piece(name, first=first, special_as_text=True)
+        try:
+            ids = self._piece(name, first=first, special_as_text=True)
+        finally:  # the tokenizer is shared
+            self._backend(special_as_text=False)
         if self.is_special[ids].any():
             raise SpecialTokenError(
-                f"holds {name!r}, which cannot be escaped: the tokenizer makes it a special token"
+                f"the conversation's text holds {name!r}, which cannot be escaped: the tokenizer "
+                "makes it a special token"
             )
         return ids
 

@@ -275,6 +275,7 @@ def label(rows: Sequence[int], conversations: Sequence[TokenizedConversation]) -
         prompt_ids=ragged([conversation.prompt_ids for conversation in conversations]),
         prompts=tuple(c.rendered.prompt for c in conversations),
         questions=tuple(c.rendered.question for c in conversations),
+        contexts=tuple(c.rendered.context for c in conversations),
         answers=tuple(c.rendered.answers[-1].text for c in conversations),
         supervised=tuple(c.supervised for c in conversations),
         supervised_bytes=np.array([c.supervised_bytes for c in conversations], dtype=np.int64),

@@ -1,8 +1,9 @@
 """Rows of different partitions that say the same: found, counted, and what is done about them.
 
-Rows are compared by prompt and by answer, each with each between train, validation and test, and
-given prompts with train. Equal texts are grouped (``text_groups``), nearly equal ones are searched
-for among the groups (``near_pairs``). Both take time and memory that grow with the rows.
+Rows are compared by prompt (in the same context: system message, tools, tool calls) and by answer,
+each with each between train, validation and test, and given prompts with train. Equal texts are
+grouped (``text_groups``), nearly equal ones are searched for among the groups (``near_pairs``).
+Both take time and memory that grow with the rows.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from runner.data.leaks.leak_keys import KeyFiles
 from runner.data.leaks.leak_report import ComparedBy, LeakCount, LeakedKind, LeakKind, LeakReport
-from runner.data.leaks.leak_texts import RowTexts, Texts
+from runner.data.leaks.leak_texts import Prompt, RowTexts, Texts
 from runner.data.leaks.near_duplicates import Fingerprints, fingerprints
 from runner.data.leaks.near_pairs import BandedTexts, NearPairs, find_near_pairs
 from runner.data.leaks.text_groups import TextGroups, group_texts
@@ -101,7 +102,9 @@ class LeakFinder:
         self._numbers.append(np.array(rows, dtype=np.int32))
         self._codes.append(np.array(codes, dtype=np.int8))
 
-    def find(self, texts: Texts, *, extra: Mapping[str, Sequence[str]] | None = None) -> FoundLeaks:
+    def find(
+        self, texts: Texts, *, extra: Mapping[str, Sequence[Prompt]] | None = None
+    ) -> FoundLeaks:
         """Find all leaks among the rows taken, and forget them.
 
         Args:
@@ -113,10 +116,11 @@ class LeakFinder:
         finally:
             self._files.remove()
 
-    def _finding(self, texts: Texts, extra: Mapping[str, Sequence[str]]) -> _Finding:
-        prompts = [prompt for several in extra.values() for prompt in several]
+    def _finding(self, texts: Texts, extra: Mapping[str, Sequence[Prompt]]) -> _Finding:
+        given = [prompt for several in extra.values() for prompt in several]
+        prompts, contexts = [prompt.text for prompt in given], [prompt.context for prompt in given]
         mean_length = self._files.characters / max(1, self._files.rows)
-        self._files.append(fingerprints(prompts, [""] * len(prompts), self._leaks))
+        self._files.append(fingerprints(prompts, [""] * len(prompts), contexts, self._leaks))
         for place, several in enumerate(extra.values(), start=len(SPLITS)):
             self._numbers.append(np.arange(len(several), dtype=np.int32))
             self._codes.append(np.full(len(several), place, dtype=np.int8))

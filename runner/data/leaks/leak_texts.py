@@ -22,6 +22,14 @@ Places = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A prompt that is no row's: `Conversation.question` and `Conversation.context` of it."""
+
+    text: str
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RowTexts:
     """The texts of rows by their places among all that are compared.
 

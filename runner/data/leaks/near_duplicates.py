@@ -3,19 +3,26 @@
 Equal texts share a 128-bit digest. Nearly equal ones share a band of MinHash values (Broder 1997;
 bands: Leskovec, Rajaraman and Ullman, *Mining of Massive Datasets*, section 3.4). What shares a
 band is only a candidate: whether two texts are nearly the same, `jaccard` says.
+
+Prompts are the same only in the same context (system message, tools, tool calls). Its digest is the
+key of the text's digest, and is XORed on bands and sketches: in one context that changes nothing of
+what they share. In two contexts, texts share a band once in 2^32 times, and then a quarter of their
+sketches, which is far too little to be looked at.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 import struct
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,14 +72,33 @@ class TextKeys:
     bands: Bands
     sketches: Keys
 
+    def take(self, rows: NDArray[np.bool_]) -> TextKeys:
+        """Keys of the flagged rows."""
+        return TextKeys(
+            exact=self.exact[rows], bands=self.bands[rows], sketches=self.sketches[rows]
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprints:
-    """Keys of the prompts and answers of a batch of rows; ``characters`` are those of all."""
+    """Keys of the prompts and answers of a batch of rows; ``lengths`` [rows] in characters."""
 
     prompt: TextKeys
     answer: TextKeys
-    characters: int
+    lengths: NDArray[np.int64]
+
+    @property
+    def characters(self) -> int:
+        """The characters of all texts."""
+        return int(self.lengths.sum())
+
+    def take(self, rows: NDArray[np.bool_]) -> Fingerprints:
+        """Keys of the flagged rows."""
+        return Fingerprints(
+            prompt=self.prompt.take(rows),
+            answer=self.answer.take(rows),
+            lengths=self.lengths[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,12 +161,15 @@ def compared_texts(question: str, answer: str) -> tuple[str, str]:
     return normalized(question) or whole, whole
 
 
-def fingerprints(questions: Sequence[str], answers: Sequence[str], leaks: Leaks) -> Fingerprints:
+def fingerprints(
+    questions: Sequence[str], answers: Sequence[str], contexts: Sequence[str], leaks: Leaks
+) -> Fingerprints:
     """The keys of a batch of rows.
 
     Args:
         questions: Their prompts.
         answers: Their answers; those of fewer than ``leaks.shortest_answer`` characters get none.
+        contexts: What the prompts are asked in, as `Conversation.context` gives it.
         leaks: What the recipe looks for.
     """
     both = [compared_texts(q, a) for q, a in zip(questions, answers, strict=True)]
@@ -148,9 +177,9 @@ def fingerprints(questions: Sequence[str], answers: Sequence[str], leaks: Leaks)
     long_answers = [answer if len(answer) >= leaks.shortest_answer else "" for _, answer in both]
     layout = None if leaks.near == "ignore" else band_layout(float(leaks.threshold))
     return Fingerprints(
-        prompt=_text_keys(prompts, layout),
-        answer=_text_keys(long_answers, layout),
-        characters=sum(len(prompt) + len(answer) for prompt, answer in both),
+        prompt=_in_contexts(_text_keys(prompts, layout, contexts), contexts),
+        answer=_text_keys(long_answers, layout, [""] * len(long_answers)),
+        lengths=np.array([len(p) + len(a) for p, a in both], dtype=np.int64),
     )
 
 
@@ -166,8 +195,43 @@ def gram_sets(texts: Sequence[str]) -> list[Keys]:
     return [np.unique(hashes[a:b]) for a, b in pairwise(offsets)]
 
 
-def _text_keys(texts: Sequence[str], layout: BandLayout | None) -> TextKeys:
-    exact = b"".join(_digest(text) if text else bytes(16) for text in texts)
+@lru_cache(maxsize=1024)  # most rows of a source have the same context
+def _context_digest(context: str) -> bytes:
+    """Digest [32 bytes] of a context whose texts are normalized; none of no context."""
+    if not context:
+        return b""
+    text = json.dumps(_normalized_texts(json.loads(context)), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=32).digest()
+
+
+def _normalized_texts(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, str):
+        return normalized(value)
+    if isinstance(value, list):
+        return [_normalized_texts(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _normalized_texts(item) for key, item in value.items()}
+    return value
+
+
+def _in_contexts(keys: TextKeys, contexts: Sequence[str]) -> TextKeys:
+    """``keys`` with bands and sketches that only texts of the same context share."""
+    some = [place for place, context in enumerate(contexts) if context]
+    if some and keys.bands.shape[1]:
+        joined = b"".join(_context_digest(contexts[place]) for place in some)
+        digests = np.frombuffer(joined, dtype="<u8").astype(np.uint64).reshape(-1, SKETCH)
+        keys.bands[some] ^= (digests[:, :1] >> np.uint64(32)).astype(np.uint32)
+        keys.sketches[some] ^= digests
+    return keys
+
+
+def _text_keys(
+    texts: Sequence[str], layout: BandLayout | None, contexts: Sequence[str]
+) -> TextKeys:
+    exact = b"".join(
+        _digest(text, context) if text else bytes(16)
+        for text, context in zip(texts, contexts, strict=True)
+    )
     bands = np.zeros((len(texts), layout.bands if layout else 0), dtype=np.uint32)
     sketches = np.zeros((len(texts), SKETCH if layout else 0), dtype=np.uint64)
     some = [place for place, text in enumerate(texts) if text]
@@ -179,8 +243,9 @@ def _text_keys(texts: Sequence[str], layout: BandLayout | None) -> TextKeys:
     return TextKeys(exact=keys, bands=bands, sketches=sketches)
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def _digest(text: str, context: str) -> bytes:
+    written = text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(written, digest_size=16, key=_context_digest(context)).digest()
 
 
 def _gram_hashes(texts: Sequence[str]) -> tuple[Keys, Keys]:

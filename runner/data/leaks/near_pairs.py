@@ -279,13 +279,21 @@ class _Buckets:
     def some_pairs(self, first: Flags, second: Flags) -> Iterator[Pairs]:
         """In crowded buckets, each flagged text of either side with ``BUCKET`` of the other."""
         for near, far, wanted in ((0, 1, first), (1, 0, second)):
-            for bucket, within in _numbered(self._sizes[near] * BUCKET * self._crowded):
-                one, step = np.divmod(within, BUCKET)
+            for bucket, one in self._wanted(near, wanted):
                 spread = one * self._sizes[far][bucket] // self._sizes[near][bucket]
+                step = np.arange(len(one)) % BUCKET
                 place = self._at(near, bucket, one)
                 other = self._at(far, bucket, (spread + step) % self._sizes[far][bucket])
-                pair = (place, other) if near == 0 else (other, place)
-                yield pair[0][wanted[place]], pair[1][wanted[place]]
+                yield (place, other) if near == 0 else (other, place)
+
+    def _wanted(self, side: int, wanted: Flags) -> Iterator[Pairs]:
+        """Bucket and number of each flagged text in crowded buckets, ``BUCKET`` times."""
+        portion = max(1, _AT_ONCE // BUCKET)
+        for bucket, one in _numbered(self._sizes[side] * self._crowded):
+            at = np.flatnonzero(wanted[self._at(side, bucket, one)])
+            for low in range(0, len(at), portion):
+                several = np.repeat(at[low : low + portion], BUCKET)
+                yield bucket[several], one[several]
 
     def crowded_first(self) -> Ids:
         """Places of the first side's texts that are in crowded buckets."""

@@ -16,13 +16,12 @@ from urllib.parse import urlsplit
 
 from runner.cache import cache_folder
 from runner.data.reading.row_files import described_kinds, file_kind
+from runner.data.reading.urls import is_chained, shown_url
 from runner.digests import file_digest, text_digest
 from runner.errors import DataError, MachineError
 from runner.stored_json import read_json, sync_folder, write_json
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0  # seconds, for HTTP
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
-_WITH_USERS = ("http", "https", "ftp", "sftp", "ssh")
 _GLOB = re.compile(r"[*\[]")
 # What servers and file systems say about a version of a file, by the names fsspec gives them.
 _VALIDATORS = (
@@ -43,29 +42,18 @@ class FetchedFile:
     note: str = ""
 
 
-def is_url(name: str) -> bool:
-    """Whether a source is a URL and no path."""
-    return bool(_URL.match(name))
-
-
-def shown_url(url: str) -> str:
-    """A URL as messages and records have it: without user, password, query and fragment."""
-    parts = urlsplit(url)
-    host = parts.netloc
-    user, at, rest = host.rpartition("@")
-    # abfs://container@account names no user
-    if at and (":" in user or parts.scheme in _WITH_USERS):
-        host = rest
-    return f"{parts.scheme}://{host}{parts.path}"
-
-
 def fetch_files(url: str) -> list[FetchedFile]:
     """Local copies of the files that ``url`` names, or that match it where it is a pattern.
 
     Raises:
-        DataError: no such file, an unknown kind of file, or an unknown protocol.
+        DataError: no such file, an unknown kind of file, an unknown protocol, or several in one.
         MachineError: the server is out of reach and there is no copy, or it refuses.
     """
+    if is_chained(url):
+        raise DataError(
+            "dataset.source: a URL that chains protocols (::), which is not read here. Name the "
+            "URL itself."
+        )
     try:
         shown = shown_url(url)
     except ValueError:

@@ -1,8 +1,9 @@
-"""Jinja for row templates and filters: sandboxed, strict, and bounded in what it can make.
+"""Jinja for row templates and filters: sandboxed, strict, and bounded in single operations.
 
 A recipe may come from somebody else. The sandbox keeps its templates from code; what is here keeps
-a constant such as ``"a" * 9999999999`` from taking all memory: Jinja would compute it as soon as
-the template is compiled.
+one small expression, such as ``"a" * 9999999999`` or ``x.replace("", x)``, from taking all memory.
+It is no bound of a whole template: loops and ``~`` may still make much, step by step, and so may a
+format that names one long value many times.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
-from jinja2 import StrictUndefined
+from jinja2 import StrictUndefined, pass_eval_context
 from jinja2.exceptions import SecurityError
+from jinja2.filters import make_attrgetter
+from jinja2.nodes import EvalContext
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -27,9 +30,9 @@ _WIDTH = re.compile(r"\d{7,}")
 
 
 class RowEnvironment(ImmutableSandboxedEnvironment):
-    """Refuses what would make more than ``LONGEST`` characters or items in one operation."""
+    """Refuses operators, filters and methods that would multiply to more than ``LONGEST``."""
 
-    intercepted_binops = frozenset({"*", "**", "%"})
+    intercepted_binops = frozenset({"*", "**", "%", "+"})
 
     def __init__(self) -> None:
         """Nothing is computed when a template is compiled (``optimized``)."""
@@ -45,17 +48,18 @@ class RowEnvironment(ImmutableSandboxedEnvironment):
             del self.globals[name]
         for name in _PADDING:
             self.filters[name] = _bounded(name, self.filters[name])
+        self.filters |= {"replace": _replace, "join": _join}
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401 - any values
-        """Compute ``*``, ``**`` or ``%`` where the result is of a bearable size.
+        """Compute ``*``, ``**``, ``%`` or ``+`` where the result is of a bearable size.
 
         Raises:
             SecurityError: it is not.
         """
         if operator == "%":
             _refuse_widths("%", (left,))
-        elif _size(operator, left, right) > LONGEST:
-            raise SecurityError(f"{operator} would make more than {LONGEST:,} characters or items")
+        else:
+            _refuse_length(operator, _size(operator, left, right))
         return super().call_binop(context, operator, left, right)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, ANN401 - Jinja's own names, so that a template may use any
@@ -68,6 +72,10 @@ class RowEnvironment(ImmutableSandboxedEnvironment):
         owner = getattr(method, "__self__", None)
         if isinstance(owner, str):
             _refuse_widths(f"{method.__name__}()", (owner, *args, *kwargs.values()))
+            if method.__name__ == "replace":
+                _refuse_replacing("replace()", owner, *args, **kwargs)
+            elif method.__name__ == "join" and args:
+                args = (_bearable("join()", owner, args[0]), *args[1:])
         return super().call(__context, __obj, *args, **kwargs)
 
 
@@ -78,7 +86,9 @@ def row_environment() -> RowEnvironment:
 
 
 def _size(operator: str, left: object, right: object) -> float:
-    """About how much ``left * right`` or ``left ** right`` makes, of what ``LONGEST`` allows."""
+    """About how much ``left * right`` (or ``**``, ``+``) makes, of what ``LONGEST`` allows."""
+    if operator == "+":
+        return sum(len(part) for part in (left, right) if isinstance(part, str | list | tuple))
     if isinstance(left, int) and isinstance(right, int):
         bits, times = left.bit_length(), abs(right) if operator == "**" else 1
         length = bits * times if operator == "**" else bits + right.bit_length()
@@ -96,6 +106,59 @@ def _bounded(name: str, made: Callable[..., Any]) -> Callable[..., Any]:
         return made(*args, **kwargs)
 
     return bounded
+
+
+@pass_eval_context
+def _replace(context: EvalContext, text: Any, old: str, new: str, count: int | None = None) -> str:  # noqa: ANN401 - any value, as Jinja's own filter takes
+    """Jinja's ``replace``."""
+    number = -1 if count is None else count
+    _refuse_replacing("replace", str(text), str(old), str(new), number)
+    return str(text).replace(str(old), str(new), number)
+
+
+@pass_eval_context
+def _join(
+    context: EvalContext,
+    values: Any,  # noqa: ANN401 - as Jinja's own
+    between: str = "",
+    attribute: str | int | None = None,
+) -> str:
+    """Jinja's ``join``."""
+    if attribute is not None:
+        values = map(make_attrgetter(context.environment, attribute), values)
+    return str(between).join(_bearable("join", str(between), map(str, values)))
+
+
+def _refuse_replacing(name: str, text: object, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Python's own
+    """Refuse a replacement that makes too much; what ``str.replace`` refuses itself is left to it.
+
+    Raises:
+        SecurityError: it makes too much.
+    """
+    match (text, *args, *kwargs.values()):
+        case [str(whole), str(old), str(new), *count]:
+            found = whole.count(old)
+            times = min([found, *(n for n in count if isinstance(n, int) and n >= 0)])
+            _refuse_length(name, len(whole) + times * (len(new) - len(old)))
+
+
+def _bearable(name: str, between: str, values: Any) -> list[Any]:  # noqa: ANN401 - any that can be joined
+    """What is to be joined.
+
+    Raises:
+        SecurityError: it makes too much.
+    """
+    kept, length = [], 0
+    for value in values:
+        kept.append(value)
+        length += len(between) + (len(value) if isinstance(value, str) else 0)
+        _refuse_length(name, length - len(between))
+    return kept
+
+
+def _refuse_length(name: str, length: float) -> None:
+    if length > LONGEST:
+        raise SecurityError(f"{name} would make more than {LONGEST:,} characters or items")
 
 
 def _refuse_widths(name: str, values: tuple[object, ...]) -> None:

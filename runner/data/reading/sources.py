@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from runner.data.reading.file_stat_digests import cached_file_digest
 from runner.data.reading.hub_datasets import hub_commit, may_be_hub_name
-from runner.data.reading.remote_files import fetch_files, is_url, shown_url
+from runner.data.reading.remote_files import fetch_files
 from runner.data.reading.resolved_source import ResolvedSource, SourceFile
 from runner.data.reading.row_files import described_kinds, file_kind
+from runner.data.reading.urls import is_url, shown_url
 from runner.digests import digest_of_json
 from runner.errors import DataError, MachineError
 from runner.recipe import Dataset as DatasetBlock
@@ -57,7 +59,7 @@ class SourceRecord:
     @property
     def revision(self) -> str | None:
         """The commit of the Hub dataset, where there is exactly one."""
-        commits = [commit for commit in self.revisions if commit is not None]
+        commits = [source.revision for source in self.sources if source.hub is not None]
         return commits[0] if len(commits) == 1 else None
 
     def as_json(self) -> dict[str, Any]:
@@ -82,7 +84,7 @@ def resolve_source(dataset: DatasetBlock, base_folder: Path) -> SourceRecord:
     notes: list[str] = []
     found = [_resolve(source, dataset, base_folder, notes) for source in dataset.sources]
     _check_hub_keys(dataset, found)
-    sources = tuple(_without_repeats(found))
+    sources = tuple(_without_repeats(found, notes))
     return SourceRecord(
         sources=sources,
         digest=digest_of_json([source.content for source in sources]),
@@ -176,27 +178,63 @@ def _no_hub(key: str, value: str) -> str:
     return f"{key}: {value!r} is for Hub datasets; files have no {what}"
 
 
-def _without_repeats(found: Sequence[ResolvedSource]) -> Iterator[ResolvedSource]:
-    """Each file once, unless filters take different rows of it.
+def _without_repeats(found: Sequence[ResolvedSource], notes: list[str]) -> Iterator[ResolvedSource]:
+    """Each file and each split of the Hub once, unless filters take different rows of it.
 
     Raises:
-        DataError: a file would be read twice.
+        DataError: one would be read twice.
     """
-    seen: dict[str, ResolvedSource] = {}
+    readers: dict[Hashable, list[ResolvedSource]] = {}
+    names: dict[Hashable, str] = {}
     for source in found:
-        files: dict[str, SourceFile] = {}
-        for file in source.files:
-            earlier = seen.get(file.path)
-            if earlier is None or earlier.filter != source.filter:
-                files[file.path] = file
-            elif not _treated_alike(earlier, source):
-                raise DataError(
-                    f"dataset.source: {file.name!r} is named by {earlier.name!r} and by "
-                    f"{source.name!r} with other settings: its rows would be used twice. Name it "
-                    "once, or give both a filter."
-                )
-        seen.update(dict.fromkeys(files, source))
-        yield replace(source, files=tuple(files.values()))
+        shown = _shown_rows(source)
+        new = {key for key in shown if _is_new(shown[key], source, readers.get(key, ()))}
+        yield _only(source, new)
+        for key in filter(new.__contains__, shown):
+            readers.setdefault(key, []).append(source)
+            names.setdefault(key, shown[key])
+    notes.extend(_overlap(names[key], read_in) for key, read_in in readers.items() if read_in[1:])
+
+
+def _shown_rows(source: ResolvedSource) -> dict[Hashable, str]:
+    """What is one and the same however it is written -> what messages call it."""
+    if source.hub is not None:
+        return {(source.hub, source.revision, source.split): source.described}
+    return {os.path.realpath(file.path): file.name for file in source.files}
+
+
+def _only(source: ResolvedSource, new: set[Hashable]) -> ResolvedSource:
+    """``source`` with what is ``new`` alone, each once."""
+    if source.hub is not None:
+        return source if new else replace(source, hub=None, split=None)
+    files: dict[Hashable, SourceFile] = {}
+    for file in source.files:
+        if (key := os.path.realpath(file.path)) in new:
+            files.setdefault(key, file)
+    return replace(source, files=tuple(files.values()))
+
+
+def _is_new(shown: str, source: ResolvedSource, readers: Sequence[ResolvedSource]) -> bool:
+    """Whether no earlier source takes the same rows.
+
+    Raises:
+        DataError: one does, with other settings.
+    """
+    earlier = next((reader for reader in readers if reader.filter == source.filter), None)
+    if earlier is not None and not _treated_alike(earlier, source):
+        raise DataError(
+            f"dataset.source: {shown!r} is named by {earlier.name!r} and by {source.name!r} with "
+            "other settings: its rows would be used twice. Name it once, or give both a filter."
+        )
+    return earlier is None
+
+
+def _overlap(name: str, readers: Sequence[ResolvedSource]) -> str:
+    """What is said of rows that several sources may take."""
+    filters = sum(reader.filter is not None for reader in readers)
+    passing = {1: "the filter passes", 2: "both filters pass"}.get(filters, "several filters pass")
+    times = "twice" if len(readers) == 2 else "more than once"  # noqa: PLR2004
+    return f"{name} is read in {len(readers)} sources: a row that {passing} is used {times}"
 
 
 def _treated_alike(one: ResolvedSource, other: ResolvedSource) -> bool:

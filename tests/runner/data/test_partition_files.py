@@ -35,6 +35,7 @@ def examples(numbers: list[int]) -> pa.Table:
         prompt_ids=ragged([[1] for _ in numbers]),
         prompts=tuple(f"prompt {n}" for n in numbers),
         questions=tuple(f"question {n}" for n in numbers),
+        contexts=("",) * len(numbers),
         answers=tuple(f"answer {n}" for n in numbers),
         supervised=tuple((f"ä{n}", "🙂") for n in numbers),
         supervised_bytes=np.array([7] * len(numbers), dtype=np.int64),

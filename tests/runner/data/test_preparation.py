@@ -306,6 +306,46 @@ def test_a_sample_is_asked_as_the_rows_are(tmp_path: Path) -> None:
         prompt_token_ids(tokenizer, recipe, data, "a </s>")
 
 
+def test_a_sample_that_is_in_train_is_found_as_the_rows_ask_it(tmp_path: Path) -> None:
+    data = [{**row, "input": ""} for row in rows(50)]
+    write(tmp_path, data)
+    template = {"user": "Task:\n{{ instruction }}", "system": "Be short."}
+    recipe = make_recipe(
+        dataset=POSITION, template=template, evaluation={"samples": ["Say hello.", "Add 3 to x."]}
+    )
+    made = prepare(tmp_path, recipe, tokenizer=make_tokenizer("chatml"))
+    pairs = pq.ParquetFile(Path(made.folder) / PAIRS_FILE).read().to_pylist()
+    (pair,) = (p for p in pairs if p["kind"] == "exact" and p["second_partition"] == "samples")
+    assert (pair["first_row"], pair["second_row"], pair["by"]) == (3, 1, "prompt")
+    assert pair["first_text"] == pair["second_text"] == "Task:\nAdd 3 to x."
+
+
+def test_a_sample_on_which_a_template_raises_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, rows(50))
+    user = "{% if 'hello' in instruction %}{{ 1 // 0 }}{% endif %}{{ instruction }}"
+    recipe = make_recipe(template={"user": user}, evaluation={"samples": ["Say hello."]})
+    assert message_of(tmp_path, recipe).startswith("evaluation.samples: 'Say hello.': ")
+
+
+def test_rows_that_ask_the_same_of_other_passages_are_no_leaks(tmp_path: Path) -> None:
+    """The passage is in the system message; row 45 has row 1's, too."""
+    data = [
+        {
+            "messages": [
+                {"role": "system", "content": f"Passage {1 if n == 45 else n}."},
+                {"role": "user", "content": "What is said in the passage above?"},
+                {"role": "assistant", "content": f"It is number {n}."},
+            ]
+        }
+        for n in range(50)
+    ]
+    write(tmp_path, data)
+    recipe = make_recipe(dataset={**POSITION, "format": "messages"})
+    made = prepare(tmp_path, recipe, tokenizer=make_tokenizer("chatml"))
+    assert (made.leaks.dropped, made.leaks.listed) == (1, 1)
+    assert 1 not in members(made)["train"]
+
+
 def test_an_unknown_partition_names_those_there_are(tmp_path: Path) -> None:
     write(tmp_path, rows(50))
     whole = make_recipe(dataset={"partition": {"train": 1, "validation": 0, "test": 0}})

@@ -208,6 +208,14 @@ def test_formats_of_plugins_are_known_and_their_columns_are_their_own(
         "https://h.org/a.csv?sig=hunter2&se=1",
         "https://h.org/a.csv?x=1&AWSAccessKeyId=hunter2",
         "https://h.org/a.csv?access_token=hunter2",
+        "https://h.org/a.csv?accessToken=hunter2",
+        "https://h.org/a.csv?authtoken=hunter2",
+        "https://h.org/a.csv?auth=hunter2",
+        "https://h.org/a.csv?password=hunter2",
+        "https://h.org/a.csv?apikey=hunter2",
+        "https://h.org/a.csv?X-Goog-Credential=hunter2",
+        "https://h.org/a.csv?x-api-key=hunter2",
+        "https://h.org/a.csv?client_secret=hunter2",
     ],
 )
 def test_a_url_with_a_secret_is_refused_and_not_repeated(url: str) -> None:
@@ -219,10 +227,43 @@ def test_a_url_with_a_secret_is_refused_and_not_repeated(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["https://h.org/a.csv?download=1", "abfs://c@a/b.csv", "http://[::1/a.csv", "s3://a/b.csv"],
+    [
+        "https://h.org/a.csv?download=1",
+        "https://h.org/a.csv?author=ada&design=3&tokenizer=x&max_tokens=9&keys=2&signal=1",
+        "abfs://c@a/b.csv",
+        "http://[::1/a.csv",
+        "http://[::1]:80/a.csv",
+        "s3://a/b.csv",
+    ],
 )
 def test_a_url_without_a_secret_is_no_fault(url: str) -> None:
     assert _told(_small(dataset={"source": [url]})) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "simplecache::https://ada:hunter2@h.org/a.jsonl",
+        "zip://a.jsonl::https://ada:hunter2@h.org/a.zip",
+        "https://h.org/a.jsonl?x=1::https://ada:hunter2@h.org/b.jsonl",
+        "data/a.zip::https://ada:hunter2@h.org/a.zip",
+    ],
+)
+def test_urls_in_one_are_refused_and_not_repeated(url: str) -> None:
+    for source in (url, [url], [{"path": url}]):
+        (told,) = _told(_small(dataset={"source": source}))
+        assert told.endswith("not read here. Name the URL itself.")
+        assert "hunter2" not in told
+
+
+@pytest.mark.parametrize("loss_on", ["completion", "all"])
+def test_truncation_needs_several_answers(loss_on: str) -> None:
+    template = {"loss_on": loss_on, "too_long": "truncate"}
+    assert _told(_small(template=template)) == [
+        "template.too_long: this only drops here: an answer is kept whole or not at all. "
+        "Write drop, or loss_on: assistant_turns."
+    ]
+    assert _told(_small(template={**template, "loss_on": "assistant_turns"})) == []
 
 
 def test_partitions_of_sources_count_as_rows() -> None:

@@ -44,6 +44,47 @@ def test_broken_rows_are_named_and_the_others_are_made() -> None:
     assert "the user's text holds '</s>'" in made.broken[1].detail
 
 
+def turns(*answers: str, **keys: Any) -> dict[str, Any]:
+    said = [
+        [{"role": "user", "content": "Go on."}, {"role": "assistant", "content": a}]
+        for a in answers
+    ]
+    said[0][1].update(keys)
+    return {"messages": [message for pair in said for message in pair]}
+
+
+@pytest.mark.parametrize("loss_on", ["assistant_turns", "completion"])
+def test_an_empty_answer_in_any_turn_that_is_trained_on_is_found(loss_on: str) -> None:
+    recipe = make_recipe(template={"loss_on": loss_on}, dataset={"format": "messages"})
+    chat = example_maker(recipe, make_tokenizer("chatml"), Path(), format_name="messages")
+    rows = [turns("3", "7"), turns(" ", "7"), turns("3", " "), turns(" ", "7", train=False)]
+    made = chat.make(range(4), rows)
+    found = [(b.row, b.rule, b.detail) for b in made.broken]
+    empty = "empty_answer"
+    if loss_on == "completion":
+        assert found == [(2, empty, "the answer is ' '")]
+    else:
+        of = "of the 2 that are trained on"
+        assert found == [
+            (1, empty, f"the answer is ' ' in turn 1 {of}"),
+            (2, empty, f"the answer is ' ' in turn 2 {of}"),
+        ]
+
+
+def test_the_digest_has_the_padding_token_where_the_template_writes_it() -> None:
+    for template, alike in (
+        (TEMPLATES["chatml"], True),
+        ("{{ pad_token }}" + TEMPLATES["chatml"], False),
+    ):
+        digests = set()
+        for pad in ("<pad>", "<unk>"):
+            tokenizer = make_tokenizer(template)
+            tokenizer.pad_token = pad
+            made = example_maker(make_recipe(), tokenizer, Path(), format_name="alpaca")
+            digests.add(made.template_digest)
+        assert (len(digests) == 1) == alike
+
+
 def test_an_escaped_row_is_made_and_counted() -> None:
     escaping = maker(dataset={"violations": {"special_token_in_text": "escape"}})
     made = escaping.make(range(4), ROWS)

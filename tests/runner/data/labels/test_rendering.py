@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from runner.data.formats.conversation import Conversation
@@ -17,7 +19,7 @@ from runner.data.labels.chat_template import (
 from runner.data.labels.label_contract import Contract, ContractCheck
 from runner.data.labels.labelled_rows import LabelledRows
 from runner.data.labels.rendering import render_conversation, render_question
-from runner.data.labels.special_tokens import SpecialTokenError
+from runner.data.labels.special_tokens import SpecialTokenError, mask_special_tokens, special_tokens
 from runner.data.labels.text_encoder import TextEncoder
 from runner.data.labels.tokenization import label, question_token_ids, supervise_all, tokenize
 from runner.data.reading.row_template import RowError
@@ -229,6 +231,17 @@ def test_an_untrained_turn_is_not_supervised() -> None:
     assert batch.answers == ("Answer.",)
 
 
+def test_an_untrained_message_where_all_is_trained_on_is_refused() -> None:
+    tokenizer = make_tokenizer("chatml")
+    chat = probe_chat_template(TEMPLATES["chatml"], tokenizer)
+    wrong = {**ANSWER, "train": False}
+    for messages in ((ASK, wrong, ASK, ANSWER), ({**ASK, "train": False}, ANSWER)):
+        with pytest.raises(RowError, match=r"^has a message with train: false, which loss_on: all"):
+            labelled(chat, tokenizer, talk(*messages), "all")
+    fine = talk({**ASK, "train": True}, ANSWER)
+    assert labelled(chat, tokenizer, fine, "all")[1] == {}
+
+
 def test_a_row_whose_last_turn_is_not_trained_on_teaches_nothing() -> None:
     tokenizer = make_tokenizer("chatml")
     chat = probe_chat_template(TEMPLATES["chatml"], tokenizer)
@@ -300,6 +313,21 @@ def test_an_escaped_name_stays_text_in_training_and_when_asking(kind: str) -> No
         render_question(chat, talk(question))
 
 
+def test_question_and_context_are_the_datas_up_to_the_last_trained_answer() -> None:
+    tokenizer = make_tokenizer("chatml")
+    chat = probe_chat_template(TEMPLATES["chatml"], tokenizer)
+    system = {"role": "system", "content": 'Say "</s>".'}
+    first, second = ({**ASK, "content": f"{n}: </s>?"} for n in (1, 2))
+    untrained = {**ANSWER, "train": False}
+    conversation = talk(system, first, ANSWER, second, untrained)
+    batch, _ = labelled(chat, tokenizer, conversation, "assistant_turns", escape=True)
+    assert batch.questions == ("1: </s>?",)
+    assert batch.contexts == (talk(system, first, ANSWER).context,) != ("",)
+    assert batch.take([0, 0]).contexts == batch.contexts * 2
+    batch, _ = labelled(chat, tokenizer, talk(first, ANSWER), escape=True)
+    assert batch.contexts == ("",)
+
+
 def test_names_in_tool_arguments_and_reasoning_are_data_too() -> None:
     chat, tokenizer = probe("qwen3")
     call = {
@@ -336,6 +364,114 @@ def test_a_template_that_takes_a_name_apart_is_an_error() -> None:
     question = {**ASK, "content": "What is </s>?"}
     with pytest.raises(SpecialTokenError, match="the chat template takes it apart"):
         labelled(chat, tokenizer, talk(question, ANSWER), escape=True)
+
+
+ENCODINGS = {
+    "json": "(m['content'] | tojson(ensure_ascii=true))",
+    "url": "(m['content'] | urlencode)",
+    "decimal": "(m['content'].encode('ascii', 'xmlcharrefreplace').decode())",
+}
+
+
+def encoding(way: str, role: str) -> tuple[ChatTemplate, Any]:
+    """A template that encodes the texts of one role."""
+    template = TEMPLATES["chatml"].replace(
+        "m['content']", f"({ENCODINGS[way]} if m['role'] == '{role}' else m['content'])"
+    )
+    tokenizer = make_tokenizer(template)
+    return probe_chat_template(template, tokenizer), tokenizer
+
+
+@pytest.mark.parametrize("way", ENCODINGS)
+def test_a_template_that_encodes_a_name_is_an_error(way: str) -> None:
+    if way != "json":  # its quotes would be refused
+        chat, tokenizer = encoding(way, "assistant")
+        answer = {**ANSWER, "content": "It is </s>."}
+        with pytest.raises(SpecialTokenError, match=r"^the assistant's text holds '</s>', .* enc"):
+            labelled(chat, tokenizer, talk(ASK, answer), escape=True)
+    chat, tokenizer = encoding(way, "user")
+    question = {**ASK, "content": "What is </s>?"}
+    message = r"^the user's text holds '</s>', which cannot be escaped: .* encodes it$"
+    with pytest.raises(SpecialTokenError, match=message):
+        labelled(chat, tokenizer, talk(question, ANSWER), escape=True)
+    with pytest.raises(SpecialTokenError, match=message):
+        question_token_ids(tokenizer, chat, talk(question), escape=True)
+
+
+@pytest.mark.parametrize(
+    "left",
+    ["\ue000", "\\ue000", "\\UE000", "&#xe000;", "&#XE000;", "&#57344;", "%EE%80%80", "%ee%80%80"],
+)
+def test_what_is_left_of_a_stand_in_is_found_however_it_is_written(left: str) -> None:
+    masked = mask_special_tokens(talk({**ASK, "content": "a </s>"}), re.compile("</s>"))
+    assert list(masked.names) == ["\ue000"]
+    with pytest.raises(SpecialTokenError, match=r"the chat template (encodes it|takes it apart)"):
+        masked.restored(f"What is {left}/S>?")
+
+
+def test_a_text_that_writes_a_stand_in_s_number_is_not_mistaken_for_one() -> None:
+    tokenizer = make_tokenizer("chatml")
+    chat = probe_chat_template(TEMPLATES["chatml"], tokenizer)
+    answer = {**ANSWER, "content": "\\ue000, &#xE001; and %EE%80%82 are no </s>"}
+    batch, broken = labelled(chat, tokenizer, talk(ASK, answer), escape=True)
+    assert (broken, batch.answers) == ({}, (answer["content"],))
+
+
+def test_a_name_that_the_template_does_not_render_is_restored_in_the_question() -> None:
+    template = TEMPLATES["chatml"].replace("m['content']", "m['content'].replace('\ue000/s>', '')")
+    tokenizer = make_tokenizer(template)
+    chat = probe_chat_template(template, tokenizer)
+    question = {**ASK, "content": "What is </s>?"}
+    rendered = render_conversation(chat, talk(question, ANSWER), loss_on="completion", escape=True)
+    assert (rendered.escaped, rendered.question) == ((), "What is </s>?")
+
+
+def test_a_refusal_shows_the_name_and_no_stand_in() -> None:
+    changing = TEMPLATES["chatml"].replace("m['content']", "m['content'].replace('end', 'END')")
+    raising = (
+        "{% if '/s>' in messages[0]['content'] %}{{ raise_exception(messages[0]['content']) }}"
+    )
+    for template, content in (
+        (changing, "The </s> end"),
+        (raising + "{% endif %}" + TEMPLATES["chatml"], "Fine"),
+    ):
+        tokenizer = make_tokenizer(template)
+        chat = probe_chat_template(template, tokenizer)
+        question = {**ASK, "content": "What is </s>?"}
+        with pytest.raises(RowError) as raised:
+            labelled(chat, tokenizer, talk(question, {**ANSWER, "content": content}), escape=True)
+        assert "</s>" in str(raised.value)
+        assert "\ue000" not in str(raised.value)
+        assert "\\ue000" not in str(raised.value)
+
+
+def test_an_ordinary_token_that_pads_is_ordinary_text() -> None:
+    tokenizer = make_tokenizer("chatml")
+    ordinary = special_tokens(tokenizer)
+    assert "<pad>" in ordinary
+    word = max(token for token in tokenizer.get_vocab() if token.isalpha())
+    tokenizer.pad_token = word
+    assert special_tokens(tokenizer) == ordinary
+    tokenizer.unk_token = word  # what another name makes special stays so
+    assert word in special_tokens(tokenizer)
+
+
+def test_an_escaped_name_leaves_the_tokenizer_as_it_was() -> None:
+    tokenizer = make_tokenizer("chatml")
+    encoder = TextEncoder(tokenizer)
+    assert tokenizer.eos_token_id not in encoder.piece("a </s>", ((2, 6),))
+    assert tokenizer("</s>", add_special_tokens=False)["input_ids"] == [tokenizer.eos_token_id]
+    never = replace_special(encoder)
+    with pytest.raises(SpecialTokenError, match="text holds '</s>', which cannot be escaped"):
+        never.piece("a </s>", ((2, 6),))
+    assert not tokenizer.backend_tokenizer.encode_special_tokens
+
+
+def replace_special(encoder: TextEncoder) -> TextEncoder:
+    """An encoder to which every token is a special one."""
+    changed = TextEncoder(encoder.tokenizer)
+    changed.__dict__["is_special"] = np.ones(len(encoder.tokenizer), dtype=np.bool_)
+    return changed
 
 
 # The template's own marks

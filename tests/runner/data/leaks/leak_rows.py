@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from runner.data.leaks.leak_finder import FoundLeaks, LeakFinder
+from runner.data.leaks.leak_texts import Prompt
 from runner.data.leaks.near_duplicates import fingerprints
 from runner.data.partition import SPLITS
 from runner.recipe import Leaks
@@ -90,17 +91,21 @@ def find(
     codes: Sequence[int],
     folder: Path,
     leaks: Leaks | None = None,
-    extra: Mapping[str, Sequence[str]] | None = None,
+    extra: Mapping[str, Sequence[Prompt]] | None = None,
+    contexts: Sequence[str] | None = None,
 ) -> FoundLeaks:
     """All leaks of rows whose numbers are their places."""
     leaks = leaks or Leaks()
+    contexts = contexts or [""] * len(texts)
     finder = LeakFinder(leaks, folder)
     for low in range(0, len(texts), 1000):
         part = texts[low : low + 1000]
         finder.add(
             np.arange(low, low + len(part)),
             np.array(codes[low : low + 1000], dtype=np.int8),
-            fingerprints([q for q, _ in part], [a for _, a in part], leaks),
+            fingerprints(
+                [q for q, _ in part], [a for _, a in part], contexts[low : low + 1000], leaks
+            ),
         )
 
     def read(numbers: Sequence[int]) -> list[Row]:

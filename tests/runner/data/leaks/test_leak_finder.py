@@ -16,6 +16,7 @@ from runner.data.leaks import near_pairs
 from runner.data.leaks.leak_files import write_leaks
 from runner.data.leaks.leak_finder import LISTED, FoundLeaks
 from runner.data.leaks.leak_report import LEAKED_FILE, PAIRS_FILE, leak_report_from_json
+from runner.data.leaks.leak_texts import Prompt
 from runner.data.leaks.near_duplicates import compared_texts, gram_sets, jaccard
 from runner.data.leaks.near_pairs import BandedTexts, NearPairs, find_near_pairs
 from runner.recipe import Leaks
@@ -63,7 +64,8 @@ def near_search(texts: list[Row], codes: list[int], threshold: float = 0.8) -> N
     """One search by prompt between train and the held-out rows, with its counts."""
     from runner.data.leaks.near_duplicates import fingerprints
 
-    keys = fingerprints([q for q, _ in texts], [""] * len(texts), Leaks(threshold=threshold)).prompt
+    none = [""] * len(texts)
+    keys = fingerprints([q for q, _ in texts], none, none, Leaks(threshold=threshold)).prompt
     flags = np.array(codes) == TRAIN
 
     def compare(a: Any, b: Any) -> Any:
@@ -281,9 +283,8 @@ def test_validation_and_test_are_counted_and_listed(tmp_path: Path) -> None:
 
 def test_given_prompts_are_compared_with_train(tmp_path: Path) -> None:
     texts = with_answers(HELD_OUT, OTHER)
-    found = find(
-        texts, [TRAIN, TEST], tmp_path, extra={"samples": ["nothing alike", f" {NEARLY}\n"]}
-    )
+    samples = [Prompt(text="nothing alike"), Prompt(text=f" {NEARLY}\n")]
+    found = find(texts, [TRAIN, TEST], tmp_path, extra={"samples": samples})
     assert counted(found, "near", "prompt", "train", "samples") == (1, 1, 1)
     (pair,) = found.pairs
     assert (pair.second.partition, pair.second.row) == ("samples", 1)
@@ -294,6 +295,39 @@ def test_given_prompts_are_compared_with_train(tmp_path: Path) -> None:
     write_leaks(found, tmp_path, example_id=lambda row: f"id-{row}")
 
 
+def test_a_prompt_is_the_same_only_in_the_same_context(tmp_path: Path) -> None:
+    """By prompt; equal answers are equal in any context."""
+    one, other = '{"system": ["one passage"]}', '{"system": ["another passage"]}'
+    texts = [(HELD_OUT, answer(1)), (NEARLY, answer(2)), (HELD_OUT, answer(3)), (HELD_OUT, "")]
+    contexts = [one, one, other, other]
+    leaks = Leaks(near="drop_from_train")
+    found = find(texts, [TRAIN, TRAIN, TRAIN, TEST], tmp_path, leaks, contexts=contexts)
+    assert found.dropped.tolist() == [2]
+    assert counted(found, "near", "prompt", "train", "test") == (0, 0, 0)
+    found = find(texts, [TEST, TRAIN, TRAIN, TRAIN], tmp_path, leaks, contexts=contexts)
+    assert found.dropped.tolist() == [1]
+    asked = {"samples": [Prompt(text=HELD_OUT), Prompt(text=HELD_OUT, context=other)]}
+    found = find(texts, [TRAIN] * 4, tmp_path, leaks, extra=asked, contexts=contexts)
+    assert counted(found, "exact", "prompt", "train", "samples") == (2, 2, 1)
+    assert counted(found, "near", "prompt", "train", "samples") == (0, 0, 0)
+    texts = [(HELD_OUT, answer(1)), (OTHER, answer(1))]
+    found = find(texts, [TRAIN, TEST], tmp_path, contexts=[one, other])
+    assert counted(found, "exact", "answer", "train", "test") == (1, 1, 1)
+
+
+def test_contexts_part_rows_of_one_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nearly equal questions, each in a context of its own: nothing leaks, nothing is open."""
+    monkeypatch.setattr(near_pairs, "AFFORDABLE", 0)
+    texts, codes = templated(400)
+    contexts = [f'{{"system": ["passage {number}"]}}' for number in range(400)]
+    leaks = Leaks(near="drop_from_train", threshold=0.5)
+    assert len(find(texts, codes, tmp_path, leaks).dropped)
+    found = find(texts, codes, tmp_path, leaks, contexts=contexts)
+    assert (len(found.dropped), found.pairs, found.report.unsettled) == (0, (), {})
+
+
 def test_row_numbers_need_not_be_in_order(tmp_path: Path) -> None:
     """Batches may come with gaps: rows that were dropped before are not there."""
     from runner.data.leaks.leak_finder import LeakFinder
@@ -302,7 +336,7 @@ def test_row_numbers_need_not_be_in_order(tmp_path: Path) -> None:
     texts = {90: (HELD_OUT, "a"), 7: (OTHER, "b"), 30: (NEARLY, "c")}
     finder = LeakFinder(Leaks(), tmp_path)
     for number, code in ((90, TRAIN), (7, TRAIN), (30, TEST)):
-        keys = fingerprints([texts[number][0]], [texts[number][1]], Leaks())
+        keys = fingerprints([texts[number][0]], [texts[number][1]], [""], Leaks())
         finder.add(np.array([number]), np.array([code], dtype=np.int8), keys)
     found = finder.find(lambda numbers: [texts[n] for n in numbers])
     (pair,) = found.pairs

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pickle
 import random
 import unicodedata
@@ -38,7 +39,7 @@ VARIANTS = {
 
 
 def prompt_key(text: str) -> tuple[int, ...]:
-    return tuple(fingerprints([text], [""], Leaks()).prompt.exact[0].tolist())
+    return tuple(fingerprints([text], [""], [""], Leaks()).prompt.exact[0].tolist())
 
 
 @pytest.mark.parametrize(("one", "other"), VARIANTS.values(), ids=VARIANTS)
@@ -60,12 +61,12 @@ def test_normalizing_again_changes_nothing(text: str) -> None:
 
 @given(st.text(st.characters(codec=None), max_size=20), st.text(max_size=20))
 def test_any_text_has_keys(text: str, other: str) -> None:
-    made = fingerprints([text], [other * 9], Leaks(shortest_answer=5))
+    made = fingerprints([text], [other * 9], [""], Leaks(shortest_answer=5))
     assert bool(made.prompt.exact.any()) == bool(normalized(text) or normalized(other * 9))
 
 
 def test_short_answers_and_empty_prompts_have_no_key() -> None:
-    made = fingerprints(["", " \u200b", "a"], ["", "x" * 49, "x" * 50], Leaks())
+    made = fingerprints(["", " \u200b", "a"], ["", "x" * 49, "x" * 50], [""] * 3, Leaks())
     assert made.answer.exact.any(axis=1).tolist() == [False, False, True]
     assert made.prompt.exact.any(axis=1).tolist() == [False, True, True]
     assert not made.answer.bands[:2].any()
@@ -76,13 +77,13 @@ def test_a_row_without_a_prompt_is_known_by_its_whole_text() -> None:
 
 
 def test_near_ignore_makes_no_bands() -> None:
-    made = fingerprints(["a b c"], ["d e f"], Leaks(near="ignore"))
+    made = fingerprints(["a b c"], ["d e f"], [""], Leaks(near="ignore"))
     assert made.prompt.bands.shape == (1, 0)
     assert made.prompt.exact.any()
 
 
 def test_no_rows() -> None:
-    made = fingerprints([], [], Leaks())
+    made = fingerprints([], [], [], Leaks())
     assert made.prompt.exact.shape == (0, 2)
     assert made.prompt.bands.shape == (0, band_layout(Leaks().threshold).bands)
 
@@ -111,7 +112,9 @@ def test_candidates_of_real_texts_follow_the_formula(threshold: float) -> None:
     chance = random.Random(4)
     pairs = [similar_pair(threshold, 12, chance) for _ in range(400)]
     first, second = (
-        fingerprints([p[side] for p in pairs], [""] * 400, Leaks(threshold=threshold)).prompt
+        fingerprints(
+            [p[side] for p in pairs], [""] * 400, [""] * 400, Leaks(threshold=threshold)
+        ).prompt
         for side in (0, 1)
     )
     similarity = [jaccard(*gram_sets(pair)) for pair in pairs]
@@ -155,7 +158,10 @@ def test_keys_do_not_depend_on_the_batch() -> None:
 
     def keys(size: int) -> list[Fingerprints]:
         parts = [rows[low : low + size] for low in range(0, 40, size)]
-        return [fingerprints([q for q, _ in p], [a for _, a in p], Leaks()) for p in parts]
+        return [
+            fingerprints([q for q, _ in p], [a for _, a in p], [""] * len(p), Leaks())
+            for p in parts
+        ]
 
     for name in ("exact", "bands", "sketches"):
         for by in ("prompt", "answer"):
@@ -168,14 +174,59 @@ def test_keys_do_not_depend_on_the_batch() -> None:
 
 def test_keys_are_small_to_send() -> None:
     rows = leak_rows.rows(500)
-    made = fingerprints([q for q, _ in rows], [a for _, a in rows], Leaks())
+    made = fingerprints([q for q, _ in rows], [a for _, a in rows], [""] * 500, Leaks())
     assert len(pickle.dumps(made)) < 500 * 250
 
 
 def test_pinned_keys() -> None:
     """Keys decide what is found: a change here, or in rensa, is a change of results."""
     made = fingerprints(
-        ["Write a function that adds two numbers."], ["def"], Leaks(threshold=0.8)
+        ["Write a function that adds two numbers."], ["def"], [""], Leaks(threshold=0.8)
     ).prompt
     assert made.exact[0].tolist() == [15933884089699125125, 6351588007565615492]
     assert made.bands[0, :3].tolist() == [545514973, 2373079174, 3366466184]
+
+
+def test_a_context_parts_equal_texts_and_keeps_what_is_alike_in_it() -> None:
+    """Bands and sketches of one context agree as without; those of two are strangers."""
+    texts = ["Write a function that adds two numbers.", "Write a function that adds 2 numbers."] * 3
+    contexts = ["", "", *['{"system": ["a b"]}'] * 2, *['{"system": ["c"]}'] * 2]
+    made = fingerprints(texts, ["x" * 60] * 6, contexts, Leaks())
+    keys = made.prompt
+    assert len({tuple(key) for key in keys.exact.tolist()}) == 6
+    for a in (2, 4):
+        assert ((keys.bands[a] == keys.bands[a + 1]) == (keys.bands[0] == keys.bands[1])).all()
+        one, other = (agreement(keys.sketches[[i]], keys.sketches[[i + 1]]) for i in (0, a))
+        assert one == other
+    for a, b in ((0, 2), (0, 4), (2, 4)):
+        assert not (keys.bands[a] == keys.bands[b]).any()
+        assert agreement(keys.sketches[[a]], keys.sketches[[b]]) < least_agreement(0.5)
+    assert len({tuple(key) for key in made.answer.exact.tolist()}) == 1
+    assert (made.answer.bands == made.answer.bands[0]).all()
+
+
+def test_contexts_are_compared_normalized() -> None:
+    contexts = [json.dumps({"system": [text]}) for text in ("a\n b", " a b", "a\u200b b", "a B")]
+    keys = fingerprints(["q"] * 4, [""] * 4, contexts, Leaks()).prompt
+    assert len({tuple(key) for key in keys.exact[:3].tolist()}) == 1
+    assert (keys.bands[:3] == keys.bands[0]).all()
+    assert (keys.exact[3] != keys.exact[0]).any()
+
+
+def test_no_text_is_read_as_a_context() -> None:
+    keys = fingerprints(["q", 'q\0{"system": ["a"]}'], [""] * 2, ['{"system": ["a"]}', ""], Leaks())
+    assert (keys.prompt.exact[0] != keys.prompt.exact[1]).any()
+
+
+def test_taken_rows_have_the_keys_that_they_have_alone() -> None:
+    texts = ["a b c", "one two three", "x"]
+    contexts = ["", '{"system": ["a"]}', ""]
+    chosen = np.array([False, True, True])
+    taken = fingerprints(texts, texts, contexts, Leaks(shortest_answer=1)).take(chosen)
+    alone = fingerprints(texts[1:], texts[1:], contexts[1:], Leaks(shortest_answer=1))
+    assert taken.characters == alone.characters == 2 * (len(texts[1]) + 1)
+    for by in ("prompt", "answer"):
+        for name in ("exact", "bands", "sketches"):
+            one, other = (getattr(getattr(keys, by), name) for keys in (taken, alone))
+            assert (one == other).all()
+            assert len(one) == 2

@@ -17,9 +17,9 @@ import fsspec
 import pytest
 
 from runner.data.reading import remote_files
-from runner.data.reading.remote_files import is_url, shown_url
 from runner.data.reading.row_reading import read_rows
 from runner.data.reading.sources import SourceRecord, resolve_source
+from runner.data.reading.urls import is_url, shown_url
 from runner.errors import DataError, MachineError
 from runner.recipe import Dataset
 from tests.runner.data.reading.source_rows import COLUMNS, ROWS, json_lines
@@ -230,6 +230,22 @@ def test_credentials_are_never_shown(server: Server, cache: Path) -> None:
     said = _said(lambda: resolve(url.replace("rows.jsonl", "rows.txt")))
     assert "is none of the kinds" in said
     assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"simplecache::https://ada:{SECRET}@h.org/a.jsonl",
+        f"zip://a.jsonl::https://ada:{SECRET}@h.org/a.zip",
+        f"a.zip::https://ada:{SECRET}@h.org/a.zip",
+    ],
+)
+def test_urls_in_one_are_refused_and_never_shown(url: str) -> None:
+    said = _said(lambda: resolve(url))
+    assert "Name the URL itself" in said
+    assert SECRET not in said
+    with pytest.raises(ValueError, match="several URLs"):
+        shown_url(url)
 
 
 def test_urls_are_shown_without_user_query_and_fragment() -> None:

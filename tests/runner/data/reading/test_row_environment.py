@@ -36,6 +36,14 @@ HUGE = [
     "'{:{w}}'.format(1, w=9999999999)",
     "'{x:9999999999}'.format_map({'x': 1})",
     "range(9999999999) | list",
+    "('a' * 9999999).replace('', 'b' * 9999)",
+    "('a' * 9999999).replace('a', 'b' * 9999, 9999999)",
+    "('a' * 9999999) | replace('a', 'b' * 9999)",
+    "('b' * 9999999).join('a' * 9999)",
+    "range(99999) | map('string') | join('b' * 9999999)",
+    "([{'x': 'b' * 9999999}] * 99999) | join(attribute='x')",
+    "('a' * 9999999) + ('a' * 9999999)",
+    "[1] * 9999999 + [1] * 9999999",
 ]
 CODE = """
 import resource, sys, time
@@ -80,6 +88,11 @@ def test_nothing_huge_is_made_when_a_template_is_compiled_or_rendered() -> None:
         ("{{ 'a\nb' | indent(2) }}{{ 'x' | center(3) }}", "a\n  b x "),
         ("{{ [1, 2, 3] | batch(2) | list }}", "[[1, 2], [3]]"),
         ("{{ 'x' * 0 }}{{ 'x' * -5 }}{{ [] * 3 }}", "[]"),
+        ("{{ 'aaa' | replace('a', 'b', 2) }}{{ 'aaa'.replace('a', 'bb') }}", "bbabbbbbb"),
+        ("{{ 121 | replace(1, 3) }}{{ 'x'.replace('', '-', 1) }}", "323-x"),
+        ("{{ [1, 'b'] | join('-') }}{{ ', '.join(['a', 'b']) }}{{ [] | join }}", "1-ba, b"),
+        ("{{ [{'x': 1}, {'x': 2}] | join(',', attribute='x') }}{{ 'ab' | join('.') }}", "1,2a.b"),
+        ("{{ 'a' + 'b' }}{{ 1 + 2.5 }}{{ [1] + [2] }}", "ab3.5[1, 2]"),
         ("{{ {'a': 'é'} | tojson }}", '{"a": "\\u00e9"}'),
     ],
 )

@@ -62,6 +62,40 @@ def test_a_file_named_twice_with_other_settings_is_refused_unless_filters_differ
     assert read(tmp_path, halves) == [ROWS[1], ROWS[0], ROWS[2]]
 
 
+def test_a_file_by_another_name_is_the_same_file(tmp_path: Path) -> None:
+    write_kinds(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "a.jsonl")
+    for other in ("sub/../a.jsonl", "./a.jsonl", "link.jsonl", str(tmp_path / "a.jsonl")):
+        assert read(tmp_path, ["a.jsonl", other]) == ROWS
+        message = message_of(tmp_path, ["a.jsonl", {"path": other, "weight": 2}])
+        assert "its rows would be used twice" in message
+    (tmp_path / "between.jsonl").write_text(json_lines(ROWS[:1]))
+    assert read(tmp_path, "*.jsonl") == [*ROWS, ROWS[0]]
+    (tmp_path / "copy.jsonl").write_text(json_lines(ROWS))
+    assert read(tmp_path, ["a.jsonl", "copy.jsonl"]) == ROWS * 2
+
+
+def test_a_file_read_with_several_filters_is_announced(tmp_path: Path) -> None:
+    write_kinds(tmp_path)
+    one, other = ({"path": "a.jsonl", "filter": text} for text in ("true", "output != ''"))
+    third = {"path": "a.jsonl", "filter": "instruction != ''"}
+    told = "a.jsonl is read in {} sources: a row that {}"
+    assert resolve(tmp_path, [one, other]).notes == (
+        told.format(2, "both filters pass is used twice"),
+    )
+    assert resolve(tmp_path, ["a.jsonl", one]).notes == (
+        told.format(2, "the filter passes is used twice"),
+    )
+    assert resolve(tmp_path, [one, other, third]).notes == (
+        told.format(3, "several filters pass is used more than once"),
+    )
+    assert resolve(tmp_path, [one, one, "b.json"]).notes == ()
+    assert read(tmp_path, [one, other, one]) == ROWS * 2
+    message = message_of(tmp_path, [one, other, {**one, "limit": 1}])
+    assert "its rows would be used twice" in message
+
+
 def test_the_settings_of_a_source_are_in_the_record(tmp_path: Path) -> None:
     write_kinds(tmp_path)
     block = {"path": "a.jsonl", "limit": 2, "weight": 0.5, "filter": "true", "partition": "train"}
@@ -225,6 +259,24 @@ def test_hub_datasets_cannot_share_a_revision(tmp_path: Path) -> None:
         resolve(tmp_path, ["owner/one", "owner/two"], revision="main")
     splits = [{"path": "owner/one", "split": split} for split in ("train", "test")]
     assert resolve(tmp_path, splits, revision="main").revisions == (COMMIT, COMMIT)
+
+
+@pytest.mark.usefixtures("cached_hub")
+def test_a_split_of_the_hub_named_twice_is_read_once(tmp_path: Path) -> None:
+    for same in ({"revision": "main"}, {"revision": COMMIT}, {"split": "train"}):
+        dataset = Dataset.model_validate({"source": ["owner/one", {"path": "owner/one", **same}]})
+        record = resolve_source(dataset, tmp_path)
+        assert [row.values for row in read_rows(record, COLUMNS)] == ROWS
+        assert record.revision == COMMIT
+        pinned = pinned_dataset(dataset, record.revisions)
+        assert resolve_source(pinned, tmp_path).digest == record.digest
+    twice = ["owner/one", {"path": "owner/one", "weight": 2}]
+    assert "its rows would be used twice" in message_of(tmp_path, twice)
+    filtered = [{"path": "owner/one", "filter": text} for text in ("true", "output != ''")]
+    assert resolve(tmp_path, filtered).notes[-1] == (
+        "the split 'train' of the Hub dataset 'owner/one' is read in 2 sources: a row that both "
+        "filters pass is used twice"
+    )
 
 
 @pytest.mark.usefixtures("cached_hub")
