@@ -261,7 +261,7 @@ def _defect(error: Exception) -> int:
 
     if isinstance(error, EvaluationError | ReportError):
         return _explain(str(error), ExitCode.ENVIRONMENT)
-    traceback.print_exception(error)
+    print_error("".join(traceback.format_exception(error)))
     print_error(
         "This is a defect of proofbox, not of your recipe. Please report it with the lines above "
         "and the output of `proofbox --version`."
