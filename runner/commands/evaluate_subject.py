@@ -101,9 +101,9 @@ def _judged_adapter(plan: Plan, loaded: LoadedModel, data: PreparedData) -> Any:
 
 def _repeat_base(plan: Plan, data: PreparedData, loaded: LoadedModel) -> int:
     """Score a few rows before the adapter is put on; they must have the base's recorded losses."""
-    from evalsuite.evaluation import recorded_losses
     from evalsuite.examples import read_examples
     from evalsuite.loss import score_examples
+    from evalsuite.loss_evaluation import recorded_losses
 
     evaluation = plan.recipe.evaluation
     if not (evaluation.base and evaluation.loss):

@@ -37,6 +37,7 @@ from runner.data.reading.row_store import RowIndex, StoredRows, store_rows, valu
 from runner.data.reading.row_template import RowError
 from runner.data.reading.sources import SourceRecord
 from runner.data.rule_outcomes import Policies, policies_of, refuse, refuse_lost_partitions
+from runner.data.workers import lasting_objects
 from runner.digests import digest_of_json
 from runner.errors import DataError
 from runner.recipe import Recipe
@@ -87,7 +88,8 @@ def prepare_data(
     target = cache_folder / "prepared" / setup.key
     data = read_prepared(target, announce)
     if data is None:
-        data = store_prepared(target, lambda folder: _build(setup, source, folder, on_progress))
+        with lasting_objects():
+            data = store_prepared(target, lambda folder: _build(setup, source, folder, on_progress))
     if enforce:
         refuse(data, setup.policies)
         refuse_lost_partitions(data, recipe.dataset)

@@ -7,6 +7,7 @@ is closed ends by itself.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -150,6 +151,21 @@ def _deaf_to_keyboard() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def lasting_objects() -> Iterator[None]:
+    """Spare the garbage collector what is there by now: libraries, a tokenizer.
+
+    It would go through those hundreds of thousands of objects again and again while rows come and
+    go, which takes a tenth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 # In the process
 
 
@@ -158,8 +174,9 @@ def _work(batch_maker: BatchMaker, connection: Connection) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        while True:
-            connection.send_bytes(_made(batch_maker, connection.recv()))
+        with lasting_objects():
+            while True:
+                connection.send_bytes(_made(batch_maker, connection.recv()))
     except (EOFError, OSError):
         return  # whoever asked is gone
 

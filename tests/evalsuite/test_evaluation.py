@@ -15,10 +15,11 @@ import pytest
 from evalsuite.catalogue import FIGURES
 from evalsuite.code_execution import BACKEND
 from evalsuite.errors import EvaluationError, EvidenceError
-from evalsuite.evaluation import evaluate_subject, recorded_losses
+from evalsuite.evaluation import evaluate_subject
 from evalsuite.evidence import gather_evidence
 from evalsuite.examples import Example
 from evalsuite.gates import judge
+from evalsuite.loss_evaluation import recorded_losses
 from evalsuite.records import Decoding, EvaluationSpec, Gate, GenerationTask, Identity
 
 
