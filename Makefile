@@ -44,8 +44,9 @@ bench: setup     ## the benchmarks of benchmarks/README.md
 	$(BIN)/python benchmarks/resume.py
 	@echo "data: see the first lines of benchmarks/data_preparation.py and benchmarks/data_memory.py"
 
-schema: setup    ## write recipes/recipe.schema.json from runner/recipe.py
+schema: setup    ## write recipes/*.schema.json from runner/recipe.py
 	$(BIN)/proofbox schema > recipes/recipe.schema.json
+	$(BIN)/proofbox schema benchmark > recipes/benchmark.schema.json
 
 clean:           ## remove what the other targets made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

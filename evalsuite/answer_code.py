@@ -1,4 +1,4 @@
-"""The Python source in an answer."""
+"""The code in an answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import re
 _FENCE = re.compile(r"^[ \t]*```[ \t]*\w*[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 
 
+def code_blocks(answer: str) -> list[str]:
+    """Every fenced code block of ``answer``, without space around it."""
+    return [found.group(1).strip() for found in _FENCE.finditer(answer)]
+
+
 def python_source(answer: str) -> str:
     """The first fenced code block of ``answer``, or all of it; without space around it."""
-    fenced = _FENCE.search(answer)
-    return (answer if fenced is None else fenced.group(1)).strip()
+    return next(iter(code_blocks(answer)), answer.strip())

@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.errors import StatisticsError
-from evalsuite.statistics import Estimate, Vector, floored_error, t_interval
+from evalsuite.statistics import (
+    Clusters,
+    Estimate,
+    Vector,
+    cluster_sums,
+    floored_error,
+    t_interval,
+)
 
 Matrix = NDArray[np.float64]
 # Totals of sufficient statistics (R, K) -> figures (R,).
@@ -19,24 +26,26 @@ _SEED = 20_040_725  # fixed, so that the same evidence gives the same interval
 _DRAWS_AT_ONCE = 2_000_000  # item draws held in memory at a time
 
 
-def corpus_estimate(statistics: Matrix, score: CorpusScore, *, span: float) -> Estimate:
+def corpus_estimate(
+    statistics: Matrix, score: CorpusScore, *, span: float, clusters: Clusters = None
+) -> Estimate:
     """A corpus figure of n items with the bootstrap's standard error.
 
     Args:
         statistics: Per-item sufficient statistics (n, K).
         score: Turns totals (R, K) into figures (R,).
         span: Width of the figure's range.
+        clusters: Which items depend on each other; whole clusters are drawn.
 
     Raises:
         StatisticsError: No item, or a statistic that is not finite.
     """
     _check(statistics)
-    replicates = score(resampled_totals(statistics))
-    return _estimate(float(score(statistics.sum(axis=0)[None])[0]), replicates, statistics, span)
+    return _estimate(cluster_sums(statistics, clusters), score, span)
 
 
 def paired_corpus_difference(
-    base: Matrix, adapter: Matrix, score: CorpusScore, *, span: float
+    base: Matrix, adapter: Matrix, score: CorpusScore, *, span: float, clusters: Clusters = None
 ) -> Estimate:
     """Adapter minus base, both figures from the same resampled items (Koehn 2004, EMNLP).
 
@@ -47,12 +56,12 @@ def paired_corpus_difference(
     if base.shape != adapter.shape:
         raise StatisticsError(f"items of shape {base.shape} and {adapter.shape} cannot be paired.")
     width = base.shape[1]
+
+    def difference(totals: Matrix) -> Vector:
+        return score(totals[:, width:]) - score(totals[:, :width])
+
     both = np.concatenate([base, adapter], axis=1)
-    totals = resampled_totals(both)
-    replicates = score(totals[:, width:]) - score(totals[:, :width])
-    whole = both.sum(axis=0)[None]
-    value = float(score(whole[:, width:])[0] - score(whole[:, :width])[0])
-    return _estimate(value, replicates, both, 2.0 * span)
+    return _estimate(cluster_sums(both, clusters), difference, 2.0 * span)
 
 
 def resampled_totals(statistics: Matrix, replicates: int = REPLICATES) -> Matrix:
@@ -70,14 +79,20 @@ def resampled_totals(statistics: Matrix, replicates: int = REPLICATES) -> Matrix
     return totals
 
 
-def _estimate(value: float, replicates: Vector, statistics: Matrix, span: float) -> Estimate:
-    items = len(statistics)
+def _estimate(statistics: Matrix, score: CorpusScore, span: float) -> Estimate:
+    """The figure of clusters (C, K) and its interval."""
+    clusters = len(statistics)
+    whole = statistics.sum(axis=0)
+    value = float(score(whole[None])[0])
     error = float("inf")
-    if items > 1:
-        error = floored_error(float(np.std(replicates, ddof=1)), items, span)
-    low, high = t_interval(value, error, items - 1)
+    if clusters > 1:
+        spread = float(np.std(score(resampled_totals(statistics)), ddof=1))
+        # The jackknife's pseudo-values: how far each cluster lies from the figure.
+        deviations = (clusters - 1) * (value - score(whole - statistics))
+        error = floored_error(spread, deviations, span)
+    low, high = t_interval(value, error, clusters - 1)
     return Estimate(
-        value=value, standard_error=error, degrees_of_freedom=items - 1, low=low, high=high
+        value=value, standard_error=error, degrees_of_freedom=clusters - 1, low=low, high=high
     )
 
 

@@ -45,7 +45,7 @@ def read_leaked(path: Path) -> dict[str, dict[str, str]]:
 def leaked_examples(
     losses: Mapping[str, PartitionLoss], tasks: Mapping[str, TaskScores], leaked: Leaked
 ) -> tuple[LeakedExamples, ...]:
-    """How many examples of each partition and task leak.
+    """How many examples of each partition and task leak; not those that nobody looked at.
 
     Raises:
         EvidenceError: A leaked example is not among those of its partition.
@@ -58,7 +58,11 @@ def leaked_examples(
                 "prepare the data and evaluate again."
             )
     flags = {name: _leaks(stored, leaked.get(name, {})) for name, stored in losses.items()}
-    flags |= {name: _task_leaks(name, scored, leaked) for name, scored in tasks.items()}
+    flags |= {
+        name: _task_leaks(name, scored, leaked)
+        for name, scored in tasks.items()
+        if _is_compared(scored)
+    }
     return tuple(
         LeakedExamples(group=name, examples=len(found), leaked=int(found.sum()))
         for name, found in sorted(flags.items())
@@ -71,13 +75,7 @@ def clean_losses(losses: Mapping[str, PartitionLoss], leaked: Leaked) -> dict[st
     for name, stored in losses.items():
         keep = ~_leaks(stored, leaked.get(name, {}))
         if keep.any() and not keep.all():
-            found[f"{name}.{CLEAN}"] = PartitionLoss(
-                example_ids=_kept(stored.example_ids, keep),
-                nll=stored.nll[keep],
-                tokens=stored.tokens[keep],
-                bytes=stored.bytes[keep],
-                correct=stored.correct[keep],
-            )
+            found[f"{name}.{CLEAN}"] = stored.take(np.flatnonzero(keep))
     return found
 
 
@@ -85,6 +83,8 @@ def clean_scores(tasks: Mapping[str, TaskScores], leaked: Leaked) -> dict[str, T
     """Scores of the clean rows of tasks in which some rows leak and some do not."""
     found = {}
     for name, scored in tasks.items():
+        if not _is_compared(scored):
+            continue
         keep = ~_task_leaks(name, scored, leaked)
         if keep.any() and not keep.all():
             found[f"{name}.{CLEAN}"] = TaskScores(
@@ -93,6 +93,7 @@ def clean_scores(tasks: Mapping[str, TaskScores], leaked: Leaked) -> dict[str, T
                 scores={figure: values[keep] for figure, values in scored.scores.items()},
                 statistics={figure: rows[keep] for figure, rows in scored.statistics.items()},
                 conditions=scored.conditions,
+                clusters=_kept(scored.clusters, keep) if scored.clusters else (),
             )
     return found
 
@@ -106,6 +107,11 @@ def _task_leaks(name: str, scored: TaskScores, leaked: Leaked) -> Flags:
     if "data" not in scored.conditions:
         raise EvidenceError(f"{name}: does not say its partition; evaluate the model again.")
     return _leaks(scored, leaked.get(scored.conditions["data"], {}))
+
+
+def _is_compared(scored: TaskScores) -> bool:
+    """Whether the rows of a task were compared with train's: a benchmark may leave that out."""
+    return bool(scored.conditions.get("leaks_compared", True))
 
 
 def _kept(ids: Sequence[str], keep: Flags) -> tuple[str, ...]:

@@ -13,3 +13,7 @@ class EvidenceError(EvaluationError):
 
 class StatisticsError(EvaluationError):
     """Numbers from which no honest interval can be made."""
+
+
+class SandboxError(EvaluationError):
+    """A backend for running code that is missing, does not work here, or cannot hold a limit."""

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 from evalsuite.bench import Bench, Progress
 from evalsuite.errors import EvaluationError
 from evalsuite.evidence import LOSS_FILE
+from evalsuite.generation import Engine
+from evalsuite.instrument import measure_instrument
+from evalsuite.lm_eval_tasks import evaluate_lm_eval
 from evalsuite.loss_evaluation import evaluate_losses
+from evalsuite.multiple_choice import evaluate_choices
 from evalsuite.record_files import write_json
 from evalsuite.records import EvaluationSpec, Subject
 from evalsuite.sample_answers import write_samples
@@ -29,11 +33,14 @@ def evaluate_subject(
     spec: EvaluationSpec,
     folder: Path,
     on_progress: Progress | None = None,
+    engine: Engine | None = None,
+    partial: Path | None = None,
 ) -> None:
     """Evaluate one subject and store every example's result in ``folder``.
 
-    Writes ``loss.parquet``, a Parquet file for each generation task, ``samples.json`` and, last,
-    ``summary.json``; each file is whole or not there.
+    Writes ``loss.parquet``, a Parquet file for each task and benchmark, ``samples.json``,
+    ``instrument.json`` where examples are evaluated twice and, last, ``summary.json``; each file
+    is whole or not there.
 
     Args:
         subject: Which of the two is judged.
@@ -43,6 +50,9 @@ def evaluate_subject(
         spec: What is measured.
         folder: The subject's own, ``evaluation/<subject>``; made where it is not there.
         on_progress: Told label, examples done and examples in all after every batch.
+        engine: Generates answers; None: transformers with ``model``.
+        partial: Where answers are kept as they are made, so that the very same evaluation goes on
+            after a kill; whoever names it sees to it that it is the same. None keeps none.
 
     Raises:
         EvaluationError: A partition is missing or unusable, a result is not finite, or a metric
@@ -57,14 +67,22 @@ def evaluate_subject(
         spec=spec,
         folder=folder,
         on_progress=on_progress,
+        engine=engine,
+        partial=partial,
     )
     losses = evaluate_losses(bench)
     tasks = {task.name: evaluate_task(bench, task) for task in spec.generation}
+    choices = {task.name: evaluate_choices(bench, task) for task in spec.choices}
+    harness = evaluate_lm_eval(bench, spec.lm_eval) if spec.lm_eval is not None else {}
     write_samples(bench)
+    if spec.instrument_examples:
+        measure_instrument(bench)
     summary = {
         "subject": subject,
         "loss": losses,
         "generation": tasks,
+        "multiple_choice": choices,
+        "lm_eval": harness,
         "seconds": time.perf_counter() - started,
     }
     write_json(summary, bench.folder / "summary.json")
@@ -72,7 +90,8 @@ def evaluate_subject(
 
 def _require_file_names(spec: EvaluationSpec) -> None:
     """Every task needs a file of its own beside the held-out losses."""
-    names = [Path(LOSS_FILE).stem, *(task.name for task in spec.generation)]
+    tasks = [*(task.name for task in spec.generation), *(task.name for task in spec.choices)]
+    names = [Path(LOSS_FILE).stem, *tasks]
     for place, name in enumerate(names):
         if name in names[:place] or Path(name).name != name:
             raise EvaluationError(

@@ -21,6 +21,8 @@ _COLUMNS = (
     "answer",
     "supervised_bytes",
     "tests",
+    "slice",
+    "cluster",
 )
 
 
@@ -30,6 +32,8 @@ class Example:
 
     ``labels`` has the length of ``input_ids``: the same token where it is supervised, -100
     elsewhere, not shifted. ``tests`` is Python source that runs after the answer, or empty.
+    ``slice`` is the part of the data that it is reported in, or empty; examples of one ``cluster``
+    depend on each other, one without depends on none.
     """
 
     example_id: str
@@ -41,6 +45,8 @@ class Example:
     answer: str
     supervised_bytes: int
     tests: str
+    slice: str = ""
+    cluster: str = ""
 
 
 def read_examples(path: Path, *, limit: int | None = None) -> list[Example]:
@@ -98,4 +104,6 @@ def _example(record: Mapping[str, Any], path: Path) -> Example:
         answer=record["answer"],
         supervised_bytes=record["supervised_bytes"],
         tests=record["tests"],
+        slice=record["slice"],
+        cluster=record["cluster"],
     )

@@ -9,51 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from evalsuite.catalogue import is_clean
 from evalsuite.errors import StatisticsError
+from evalsuite.gate_question import PAIRED_CLAIMS, Question, question_of, within_floor
 from evalsuite.record_files import evidence_digest
-from evalsuite.records import (
-    Evidence,
-    Gate,
-    GateResult,
-    GateVerdict,
-    Measurement,
-    PairedDifference,
-    Verdict,
-)
-from evalsuite.statistics import (
-    clopper_pearson,
-    exponential_limit,
-    t_interval,
-    t_quantile,
-    tango_interval,
-)
+from evalsuite.records import Evidence, Gate, GateResult, GateVerdict, Measurement, Verdict
+from evalsuite.statistics import t_quantile
 
 # Worst first.
 _SEVERITY: tuple[GateVerdict, ...] = ("ERROR", "FAIL", "INCONCLUSIVE", "PASS")
 # The smallest detectable effect is the one that passes with this probability.
 _POWER = 0.8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Question:
-    """A claim reduced to: does the interval lie on the claimed side of the threshold?"""
-
-    estimate: float
-    low: float
-    high: float
-    threshold: float
-    upward: bool
-    strict: bool
-    examples: int
-    standard_error: float
-    degrees_of_freedom: float
-
-
-class _UnanswerableError(Exception):
-    """The evidence cannot answer the gate; the message is the reason of the ERROR verdict."""
 
 
 def judge(gates: Sequence[Gate], evidence: Evidence) -> Verdict:
@@ -81,109 +47,37 @@ def judge_gate(gate: Gate, evidence: Evidence) -> GateResult:
     ``low`` and ``high`` of the result miss with probability 1 - confidence on each side, so the
     drawn interval clears the threshold exactly when the gate passes.
     """
+    if gate.claim in PAIRED_CLAIMS and gate.against == "release" and evidence.release is None:
+        return _without_release(gate, evidence)
     try:
-        question = _question(gate, evidence)
-    except (_UnanswerableError, StatisticsError) as error:
+        question = question_of(gate, evidence)
+    except StatisticsError as error:
         return _result(gate, evidence, None, "ERROR", str(error))
     verdict = _answer(question)
-    return _result(gate, evidence, question, verdict, _reason(gate, question, verdict))
+    reason = _reason(gate, question, verdict)
+    unclear = within_floor(question, evidence.floor(gate.metric))
+    if unclear is not None and verdict == "PASS":
+        verdict, reason = "ERROR", f"{reason} {unclear}"
+    return _result(gate, evidence, question, verdict, reason)
 
 
-def _question(gate: Gate, evidence: Evidence) -> _Question:
-    if not 0.5 < gate.confidence < 1.0:  # noqa: PLR2004 (a coin toss proves nothing)
-        raise _UnanswerableError(
-            f"confidence {gate.confidence} is not possible; it must lie between 0.5 and 1."
+def _without_release(gate: Gate, evidence: Evidence) -> GateResult:
+    """A first release has nothing to be compared with: it passes only where the gate allows it."""
+    if gate.first_release == "allow":
+        reason = (
+            f"{gate.metric}: nothing of this recipe is released yet, and the gate allows a first "
+            "release: what was shown, the other gates show."
         )
-    if gate.claim in ("floor", "ceiling"):
-        return _absolute_question(gate, evidence)
-    return _paired_question(gate, evidence)
-
-
-def _absolute_question(gate: Gate, evidence: Evidence) -> _Question:
-    if gate.at is None or not math.isfinite(gate.at):
-        raise _UnanswerableError(f"a {gate.claim} needs a finite number `at`; found {gate.at}.")
-    measured = evidence.measurement(gate.metric, "adapter")
-    if measured is None:
-        raise _UnanswerableError(_missing(gate.metric, evidence, "of the adapter"))
-    _require_numbers(gate.metric, measured.value, measured.standard_error, measured.examples)
-    low, high = _measurement_interval(measured, 1.0 - gate.confidence)
-    return _Question(
-        estimate=measured.value,
-        low=low,
-        high=high,
-        threshold=gate.at,
-        upward=gate.claim == "floor",
-        strict=False,
-        examples=measured.examples,
-        standard_error=measured.standard_error,
-        degrees_of_freedom=measured.degrees_of_freedom,
+        return _result(gate, evidence, None, "PASS", reason)
+    reason = (
+        f"{gate.metric}: nothing of this recipe is released yet, so there is nothing to compare "
+        "with. For a first release write first_release: allow, or name a release to compare with "
+        "(release.previous, or --previous)."
     )
+    return _result(gate, evidence, None, "INCONCLUSIVE", reason)
 
 
-def _paired_question(gate: Gate, evidence: Evidence) -> _Question:
-    if not (gate.margin >= 0.0 and math.isfinite(gate.margin)):
-        raise _UnanswerableError(f"margin {gate.margin} is not possible; it must be 0 or more.")
-    difference = evidence.difference(gate.metric)
-    measured = evidence.measurement(gate.metric, "adapter")
-    if difference is None or measured is None:
-        raise _UnanswerableError(
-            _missing(gate.metric, evidence, "of base and adapter on the same items")
-        )
-    _require_numbers(
-        gate.metric, difference.difference, difference.standard_error, difference.examples
-    )
-    low, high = _difference_interval(difference, 1.0 - gate.confidence)
-    toward_better = gate.margin if gate.claim == "superior" else -gate.margin
-    return _Question(
-        estimate=difference.difference,
-        low=low,
-        high=high,
-        # + 0.0 turns -0.0 into 0.0, which reads better.
-        threshold=(toward_better if measured.higher_is_better else -toward_better) + 0.0,
-        upward=measured.higher_is_better,
-        strict=True,
-        examples=difference.examples,
-        standard_error=difference.standard_error,
-        degrees_of_freedom=difference.degrees_of_freedom,
-    )
-
-
-def _require_numbers(metric: str, value: float, error: float, examples: int) -> None:
-    if examples < 1:
-        raise _UnanswerableError(f"{metric} was measured on no example.")
-    if not math.isfinite(value) or math.isnan(error) or error < 0.0:
-        raise _UnanswerableError(
-            f"{metric} is {value} with standard error {error}, which is no result."
-        )
-
-
-def _measurement_interval(measured: Measurement, tail: float) -> tuple[float, float]:
-    if measured.method == "binary-items":
-        successes = round(measured.value * measured.examples)
-        return clopper_pearson(successes, measured.examples, tail)
-    error, freedom = measured.standard_error, measured.degrees_of_freedom
-    if measured.method == "log-ratio":
-        if measured.value <= 0.0:
-            raise _UnanswerableError(f"{measured.metric} is {measured.value}; it must be positive.")
-        low, high = t_interval(math.log(measured.value), error / measured.value, freedom, tail)
-        return exponential_limit(low), exponential_limit(high)
-    return t_interval(measured.value, error, freedom, tail)
-
-
-def _difference_interval(difference: PairedDifference, tail: float) -> tuple[float, float]:
-    if difference.method == "binary-items":
-        gained, lost = difference.gained, difference.lost
-        if gained is None or lost is None:
-            raise _UnanswerableError(
-                f"{difference.metric} counts items but the counts of gained and lost are missing."
-            )
-        return tango_interval(gained, lost, difference.examples, tail)
-    return t_interval(
-        difference.difference, difference.standard_error, difference.degrees_of_freedom, tail
-    )
-
-
-def _answer(question: _Question) -> GateVerdict:
+def _answer(question: Question) -> GateVerdict:
     """PASS if the interval lies wholly on the claimed side, FAIL if wholly off it."""
     low, high, threshold = question.low, question.high, question.threshold
     if not question.upward:
@@ -198,20 +92,19 @@ def _answer(question: _Question) -> GateVerdict:
 def _result(
     gate: Gate,
     evidence: Evidence,
-    question: _Question | None,
+    question: Question | None,
     verdict: GateVerdict,
     reason: str,
 ) -> GateResult:
-    base = evidence.measurement(gate.metric, "base")
-    adapter = evidence.measurement(gate.metric, "adapter")
+    reference = gate.against if gate.claim in PAIRED_CLAIMS else "base"
     return GateResult(
         gate=gate,
         verdict=verdict,
         reason=reason,
-        base=_finite(base),
-        adapter=_finite(adapter),
+        base=_finite(evidence.measurement(gate.metric, reference)),
+        adapter=_finite(evidence.measurement(gate.metric, "adapter")),
         estimate=None if question is None else question.estimate,
-        bound=None if question is None else _bound(question),
+        bound=None if question is None else question.bound,
         low=None if question is None else question.low,
         high=None if question is None else question.high,
         threshold=None if question is None else question.threshold,
@@ -226,12 +119,7 @@ def _finite(measured: Measurement | None) -> float | None:
     return measured.value
 
 
-def _bound(question: _Question) -> float:
-    """The end of the interval that decides whether the gate passes."""
-    return question.low if question.upward else question.high
-
-
-def _smallest_detectable(gate: Gate, question: _Question) -> float | None:
+def _smallest_detectable(gate: Gate, question: Question) -> float | None:
     """Distance beyond the threshold at which 80% of such evaluations would pass."""
     if not math.isfinite(question.standard_error):
         return None
@@ -240,20 +128,12 @@ def _smallest_detectable(gate: Gate, question: _Question) -> float | None:
     return quantiles * question.standard_error
 
 
-def _missing(metric: str, evidence: Evidence, whose: str) -> str:
-    leaks = evidence.leaks_of(metric) if is_clean(metric) else None
-    if leaks is not None and leaks.leaked == leaks.examples:
-        return f"{metric} cannot be measured: all {leaks.examples} examples of {leaks.group} leak."
-    known = sorted({measured.metric for measured in evidence.measurements})
-    listed = ", ".join(known) if known else "nothing"
-    return f"{metric} {whose} is missing from the evidence, which holds {listed}."
-
-
-def _reason(gate: Gate, question: _Question, verdict: GateVerdict) -> str:
+def _reason(gate: Gate, question: Question, verdict: GateVerdict) -> str:
     """One sentence with the numbers that decided."""
     what = f"{gate.metric} of the adapter"
-    if gate.claim in ("superior", "non_inferior"):
-        what = f"{gate.metric}, adapter minus base,"
+    if gate.claim in PAIRED_CLAIMS:
+        reference = {"base": "base", "release": "the last release"}[gate.against]
+        what = f"{gate.metric}, adapter minus {reference},"
     found = (
         f"{what} is {question.estimate:.4g} [{question.low:.4g}, {question.high:.4g}] "
         f"({gate.confidence:.4g} one-sided, {question.examples} examples)"

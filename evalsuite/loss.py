@@ -6,11 +6,19 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from evalsuite.batches import halve_on_out_of_memory, length_sorted_batches
 from evalsuite.errors import EvaluationError
 from evalsuite.examples import IGNORED_LABEL, Example
+from evalsuite.packed_attention import why_not_packed
+from evalsuite.supervised_logits import (
+    LaidOut,
+    pack_examples,
+    packed_batches,
+    pad_examples,
+    supervised_logits,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +34,9 @@ class ExampleLoss:
 
     ``nll`` is the sum over its supervised tokens in nats; ``correct`` counts those tokens that
     were the model's most likely one; ``bytes`` are the UTF-8 bytes of the supervised text.
+    ``length`` is that of the whole example in tokens. ``kl`` is the sum over its supervised tokens
+    of the Kullback-Leibler divergence of the model from its base in nats, None where it was not
+    measured.
     """
 
     example_id: str
@@ -34,6 +45,10 @@ class ExampleLoss:
     tokens: int
     bytes: int
     correct: int
+    length: int = 0
+    slice: str = ""
+    cluster: str = ""
+    kl: float | None = None
 
 
 def score_examples(
@@ -43,18 +58,24 @@ def score_examples(
     pad_token_id: int,
     batch_tokens: int,
     on_progress: Callable[[int], None] | None = None,
+    pack: bool | None = None,
+    divergence: bool = False,
 ) -> list[ExampleLoss]:
     """Score every example apart from the others, in the order given.
 
     The result does not depend on batch size or order (beyond rounding: 1e-5 relative in float32),
-    because nothing but per-example sums leaves a batch.
+    because nothing but per-example sums leaves a batch, and no example attends to another.
 
     Args:
         model: A causal language model of transformers, bare or wrapped by peft.
-        examples: What to score; never packed together.
+        examples: What to score.
         pad_token_id: Fills shorter rows on the right, masked.
         batch_tokens: At most so many tokens in a batch, padding included.
         on_progress: Told after every batch how many examples are done.
+        pack: Whether the examples of a batch lie end to end without padding. None: on CUDA, where
+            the model can do that (`why_not_packed`).
+        divergence: Whether the adapter's divergence from its base is measured as well: a second
+            pass with the adapter switched off. A bare model is its own base.
 
     Raises:
         EvaluationError: An example has no supervised token, or its loss is not finite.
@@ -65,13 +86,19 @@ def score_examples(
                 f"example {example.example_id} (row {example.row}) has no supervised token; "
                 "there is nothing to score."
             )
+    lengths = [len(example.input_ids) for example in examples]
+    if pack is None:
+        pack = model.device.type == "cuda" and why_not_packed(model, max(lengths)) is None
+    batches = (packed_batches if pack else length_sorted_batches)(lengths, batch_tokens)
     results: dict[int, ExampleLoss] = {}
 
     def score(batch: Sequence[int]) -> list[ExampleLoss]:
-        return _score_batch(model, [examples[index] for index in batch], pad_token_id)
+        chosen = [examples[index] for index in batch]
+        laid_out = pack_examples(chosen) if pack else pad_examples(chosen, pad_token_id)
+        return _score_batch(model, chosen, laid_out, divergence=divergence)
 
     with inference(model):
-        for batch in length_sorted_batches([len(e.input_ids) for e in examples], batch_tokens):
+        for batch in batches:
             results.update(zip(batch, halve_on_out_of_memory(batch, score), strict=True))
             if on_progress is not None:
                 on_progress(len(results))
@@ -94,34 +121,30 @@ def inference(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _score_batch(
-    model: PreTrainedModel, examples: Sequence[Example], pad_token_id: int
+    model: PreTrainedModel, examples: Sequence[Example], batch: LaidOut, *, divergence: bool
 ) -> list[ExampleLoss]:
-    import torch
-
-    width = max(len(example.input_ids) for example in examples)
-    tokens = torch.full((len(examples), width), pad_token_id, dtype=torch.long)  # (B, T)
-    labels = torch.full((len(examples), width), IGNORED_LABEL, dtype=torch.long)  # (B, T)
-    attention = torch.zeros((len(examples), width), dtype=torch.long)  # (B, T)
-    for place, example in enumerate(examples):
-        length = len(example.input_ids)
-        tokens[place, :length] = torch.tensor(example.input_ids)
-        labels[place, :length] = torch.tensor(example.labels)
-        attention[place, :length] = 1
-    # The logits at position t predict token t + 1, so the labels move one to the left.
-    predicts = labels[:, 1:] != IGNORED_LABEL  # (B, T - 1)
-    targets = labels[:, 1:][predicts]  # (K,)
-    logits = _supervised_logits(model, tokens, attention, predicts)  # (K, V)
-    nll, correct = _token_scores(logits, targets.to(logits.device))
-    owner = predicts.nonzero()[:, 0]  # (K,) the row each target belongs to
-    sums = torch.zeros(len(examples), dtype=torch.float64).index_add_(0, owner, nll)
-    hits = torch.zeros(len(examples), dtype=torch.long).index_add_(0, owner, correct)
-    counts = predicts.sum(dim=1)
-    rows = zip(examples, sums.tolist(), counts.tolist(), hits.tolist(), strict=True)
+    logits = supervised_logits(model, batch)  # (K, V)
+    nll, correct = _token_scores(logits, batch.targets.to(logits.device))
+    kl = _divergences(model, batch, logits) if divergence else None
+    sums = [_by_example(part, batch.owners, len(examples)) for part in (nll, correct.double())]
+    counts = batch.owners.bincount(minlength=len(examples)).tolist()
+    kls = [None] * len(examples) if kl is None else _by_example(kl, batch.owners, len(examples))
+    rows = zip(examples, sums[0], counts, sums[1], kls, strict=True)
     return [_example_loss(*row) for row in rows]
 
 
-def _example_loss(example: Example, nll: float, tokens: int, correct: int) -> ExampleLoss:
-    if not math.isfinite(nll):
+def _by_example(values: torch.Tensor, owners: torch.Tensor, examples: int) -> list[float]:
+    """Sums of the values (K,) of each example."""
+    import torch
+
+    sums = torch.zeros(examples, dtype=torch.float64).index_add_(0, owners, values)
+    return cast("list[float]", sums.tolist())
+
+
+def _example_loss(
+    example: Example, nll: float, tokens: int, correct: float, kl: float | None
+) -> ExampleLoss:
+    if not math.isfinite(nll) or not math.isfinite(kl or 0.0):
         raise EvaluationError(
             f"the loss of example {example.example_id} (row {example.row}) is {nll}; the model's "
             "output is not finite. Check its weights and dtype."
@@ -132,45 +155,33 @@ def _example_loss(example: Example, nll: float, tokens: int, correct: int) -> Ex
         nll=nll,
         tokens=tokens,
         bytes=example.supervised_bytes,
-        correct=correct,
+        correct=round(correct),
+        length=len(example.input_ids),
+        slice=example.slice,
+        cluster=example.cluster,
+        kl=kl,
     )
 
 
-def _supervised_logits(
-    model: PreTrainedModel, tokens: torch.Tensor, attention: torch.Tensor, predicts: torch.Tensor
-) -> torch.Tensor:
-    """Logits (K, V) at the K positions where ``predicts`` (B, T - 1) is true.
+def _divergences(model: PreTrainedModel, batch: LaidOut, logits: torch.Tensor) -> torch.Tensor:
+    """KL(base ‖ adapter) in nats at each of the K positions (float64), on the CPU.
 
-    A hook keeps only those hidden states before the language-model head, so the head runs on K
-    positions and not on B·T; whatever the model does to its logits afterwards (scaling,
-    soft-capping) still happens in its own forward pass.
+    ``logits`` (K, V) are the adapter's. Of a bare model, which is the base, it is 0.
     """
-    device = model.device
-    selected = predicts.to(device)
-    wanted = int(predicts.sum())
+    import torch
 
-    def select(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        hidden = inputs[0]  # (B, T, H)
-        return (hidden[:, :-1][selected.to(hidden.device)].unsqueeze(0), *inputs[1:])  # (1, K, H)
-
-    head = model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(select) if head is not None else None
-    try:
-        output = model(
-            input_ids=tokens.to(device), attention_mask=attention.to(device), use_cache=False
-        )
-    finally:
-        if hook is not None:
-            hook.remove()
-    logits: torch.Tensor = output.logits
-    if logits.shape[:2] == tokens.shape:  # a model without a head module of its own
-        return logits[:, :-1][selected.to(logits.device)]
-    if logits.shape[:2] != (1, wanted):
-        raise EvaluationError(
-            f"the model returned logits of shape {tuple(logits.shape)}; expected "
-            f"{tuple(tokens.shape)} or {(1, wanted)} positions."
-        )
-    return logits[0]
+    if not hasattr(model, "disable_adapter"):
+        return torch.zeros(len(logits), dtype=torch.float64)
+    with cast("Any", model).disable_adapter():
+        base = supervised_logits(model, batch)
+    found = []
+    parts = zip(base.split(_POSITIONS_AT_ONCE), logits.split(_POSITIONS_AT_ONCE), strict=True)
+    for of_base, of_adapter in parts:
+        before = torch.log_softmax(of_base.float(), dim=-1)
+        after = torch.log_softmax(of_adapter.float(), dim=-1)
+        found.append((before.exp() * (before - after)).sum(dim=-1).double().cpu())
+    # Rounding may leave a divergence of nothing a little below 0.
+    return torch.cat(found).clamp_min(0.0)
 
 
 def _token_scores(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

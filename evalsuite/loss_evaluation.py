@@ -9,6 +9,7 @@ from pathlib import Path
 from evalsuite.bench import Bench
 from evalsuite.errors import EvidenceError
 from evalsuite.evidence import LOSS_FILE
+from evalsuite.example_identity import example_conditions
 from evalsuite.examples import Example
 from evalsuite.loss import ExampleLoss, score_examples
 from evalsuite.results import read_loss, write_loss
@@ -17,6 +18,7 @@ from evalsuite.results import read_loss, write_loss
 def evaluate_losses(bench: Bench) -> dict[str, dict[str, float]]:
     """Score every partition under ``evaluation.loss``; returns the summary of each."""
     losses: dict[str, list[ExampleLoss]] = {}
+    conditions: dict[str, dict[str, str | None]] = {}
     summary: dict[str, dict[str, float]] = {}
     for partition in bench.spec.loss:
         examples = bench.examples(partition)
@@ -27,11 +29,14 @@ def evaluate_losses(bench: Bench) -> dict[str, dict[str, float]]:
             pad_token_id=bench.spec.pad_token_id,
             batch_tokens=bench.spec.batch_tokens,
             on_progress=bench.counter(f"{partition} loss", len(examples)),
+            divergence=partition in bench.spec.divergence,
         )
+        template = bench.spec.template_digests.get(partition)
+        conditions[partition] = example_conditions(examples, template)
         seconds = time.perf_counter() - started
         summary[partition] = _loss_summary(examples, losses[partition], seconds)
     if losses:
-        write_loss(bench.folder / LOSS_FILE, losses)
+        write_loss(bench.folder / LOSS_FILE, losses, conditions)
     return summary
 
 

@@ -1,43 +1,29 @@
-"""Whether a gate can pass with the examples there are, said before any training."""
+"""How likely a gate passes, and how many examples it takes: exact for right or wrong items.
+
+The tests are the gates' own: Tango's score interval with its correction, and Student's t.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from bisect import bisect_left
+
+import numpy as np
+from numpy.typing import NDArray
 
 from evalsuite.errors import StatisticsError
-from evalsuite.figures import GENERATION, LOSS, Figure
-from evalsuite.records import Gate
-from evalsuite.statistics import (
-    clopper_pearson,
-    normal_quantile,
-    tango_interval,
-)
+from evalsuite.proportions import continuity_correction, tango_scores
+from evalsuite.statistics import normal_quantile, t_quantile
+
+Numbers = NDArray[np.int64]
 
 # Share of items on which base and adapter are assumed to differ, where nothing is known yet.
 DISCORDANCE = 0.1
 POWER = 0.8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """What can be known about a gate before training.
-
-    ``possible`` is False where not even the best result could pass with ``examples``; ``needed``
-    is the number of examples for 80% power under the assumed discordance, where the figure's kind
-    lets one say so; ``sentence`` is for the user.
-    """
-
-    gate: Gate
-    examples: int
-    possible: bool
-    needed: int | None
-    sentence: str
-
-    @property
-    def enough(self) -> bool:
-        """Whether there are as many examples as the gate should have."""
-        return self.possible and (self.needed is None or self.examples >= self.needed)
+_CORRECTION = 0.5  # `continuity_correction`, where not every item is discordant
+# Tables rarer than this have no part in a probability that is shown in percent.
+_RARE = 1e-12
+_MOST_EXACT = 50_000
 
 
 def examples_needed(
@@ -47,9 +33,11 @@ def examples_needed(
     confidence: float = 0.95,
     power: float = POWER,
 ) -> int:
-    """Examples for a non-inferiority gate on a proportion: (z_confidence + z_power)²·ψ/m².
+    """Examples for a non-inferiority gate on a proportion, if the adapter truly equals the base.
 
-    Holds where the adapter truly equals the base. ψ is the share of items on which they differ.
+    By the exact power, found from where n·m - c = (z_confidence + z_power)·√(n·ψ): ψ is the share
+    of items on which the two differ, and c the correction of the interval (without it n is the
+    familiar (z_confidence + z_power)²·ψ/m²). So many that the exact sum is slow are left as that.
 
     Raises:
         StatisticsError: ``margin`` is not positive.
@@ -58,90 +46,75 @@ def examples_needed(
         raise StatisticsError(
             f"a margin of {margin} needs infinitely many examples; it must be more than 0."
         )
-    quantiles = normal_quantile(confidence) + normal_quantile(power)
-    # A billionth less, so that rounding does not ask for one example more.
-    return math.ceil(quantiles**2 * discordance / margin**2 * (1.0 - 1e-9))
+    spread = (normal_quantile(confidence) + normal_quantile(power)) * math.sqrt(discordance)
+    root = (spread + math.sqrt(spread**2 + 4.0 * margin * _CORRECTION)) / (2.0 * margin)
+    near = math.ceil(root**2)
+    if near > _MOST_EXACT:
+        return near
+
+    def enough(items: int) -> bool:
+        half = discordance / 2.0
+        found = proportion_power(items, -margin, gained=half, lost=half, confidence=confidence)
+        return found >= power
+
+    return bisect_left(range(2 * near), x=True, lo=1, key=enough)
 
 
-def can_pass(gate: Gate, examples: int, *, discordance: float = DISCORDANCE) -> Outlook:
-    """Whether ``gate`` can pass at all with ``examples``, and how many it should have."""
-    figure = _figure(gate.metric)
-    best = _best_bound(gate, figure, examples)
-    needed = None
-    if gate.claim == "non_inferior" and gate.margin > 0.0 and figure and figure.kind == "binary":
-        needed = examples_needed(gate.margin, discordance=discordance, confidence=gate.confidence)
-    return Outlook(
-        gate=gate,
-        examples=examples,
-        possible=_clears(gate, best),
-        needed=needed,
-        sentence=_sentence(gate, examples, best, needed, discordance),
-    )
+def proportion_power(
+    items: int, threshold: float, *, gained: float, lost: float, confidence: float = 0.95
+) -> float:
+    """Probability that a gate on right or wrong items passes: exact, over all tables.
 
-
-def too_few_examples(gate: Gate, examples: int) -> str | None:
-    """Why ``examples`` are too few for ``gate`` to pass, or to pass with 80% power; None if not."""
-    outlook = can_pass(gate, examples)
-    return None if outlook.enough else outlook.sentence
-
-
-def _figure(metric: str) -> Figure | None:
-    name = metric.rsplit(".", 1)[-1]
-    return LOSS.get(name) or GENERATION.get(name)
-
-
-def _best_bound(gate: Gate, figure: Figure | None, examples: int) -> float:
-    """The deciding end of the interval if the result were the best there can be.
-
-    Measured toward the claimed side: for a ceiling the sign is turned. Infinite where the figure
-    is unbounded, because then no number of examples rules the claim out.
+    Args:
+        items: How many there are.
+        threshold: What adapter minus base must be shown to exceed; -margin for non-inferiority.
+        gained: Probability of an item that only the adapter gets right.
+        lost: Probability of an item that only the base gets right.
+        confidence: One-sided.
     """
-    if examples < 1 or (examples == 1 and (figure is None or figure.kind != "binary")):
-        return -math.inf
-    if figure is None:
-        return math.inf
-    tail = 1.0 - gate.confidence
-    if gate.claim in ("floor", "ceiling"):
-        return _best_value(gate, figure, examples, tail)
-    if figure.span is None:
-        return math.inf
-    if figure.kind == "binary":
-        return tango_interval(examples, 0, examples, tail)[0]
-    return figure.span
+    from scipy.stats import binom
+
+    misses = np.arange(items + 1)
+    weights = binom.pmf(misses, items, lost)
+    misses = misses[weights > _RARE]
+    fewest = _fewest_gained(items, misses, threshold, confidence)
+    rest = items - misses
+    passing = binom.sf(fewest - 1, rest, gained / (1.0 - lost) if lost < 1.0 else 0.0)
+    return float(weights[misses] @ passing)
 
 
-def _best_value(gate: Gate, figure: Figure, examples: int, tail: float) -> float:
-    sign = 1.0 if gate.claim == "floor" else -1.0
-    best = figure.highest if gate.claim == "floor" else figure.lowest
-    if best is None:
-        return math.inf
-    if figure.kind == "binary":
-        return clopper_pearson(examples, examples, tail)[0] - (0.0 if sign > 0 else 1.0)
-    return sign * best
-
-
-def _clears(gate: Gate, bound: float) -> bool:
-    if gate.claim == "floor":
-        return gate.at is not None and bound >= gate.at
-    if gate.claim == "ceiling":
-        return gate.at is not None and bound >= -gate.at
-    return bound > (gate.margin if gate.claim == "superior" else -gate.margin)
-
-
-def _sentence(
-    gate: Gate, examples: int, best: float, needed: int | None, discordance: float
-) -> str:
-    if math.isinf(best) and best < 0:
-        return f"cannot pass: an interval needs at least 2 examples; this split has {examples:,}"
-    if not _clears(gate, best):
-        shown = -best if gate.claim == "ceiling" else best
-        return (
-            f"cannot pass: the best result possible on {examples:,} examples has the bound "
-            f"{shown:.4g}"
+def _fewest_gained(items: int, lost: Numbers, threshold: float, confidence: float) -> Numbers:
+    """For each number of lost items, how many must be gained to pass; one too many if none do."""
+    quantile = normal_quantile(confidence)
+    low: Numbers = np.full(len(lost), -1)
+    high: Numbers = items - lost + 1
+    while (high - low > 1).any():
+        middle = (low + high) // 2
+        tried = np.clip(middle, 0, items - lost)
+        scores = tango_scores(
+            tried.astype(np.float64),
+            lost.astype(np.float64),
+            items,
+            threshold,
+            correction=continuity_correction(tried, lost, items),
         )
-    if needed is not None and examples < needed:
-        return (
-            f"a margin of {gate.margin:g} at {discordance:.0%} discordance needs {needed:,} "
-            f"examples; this split has {examples:,}"
-        )
-    return f"can pass with {examples:,} examples"
+        passes = (scores > quantile) & (middle <= items - lost)
+        low, high = np.where(passes, low, middle), np.where(passes, middle, high)
+    return np.asarray(high)
+
+
+def mean_power(items: int, distance: float, spread: float, *, confidence: float = 0.95) -> float:
+    """Probability that a one-sided t interval clears a line that lies ``distance`` away.
+
+    Args:
+        items: How many there are.
+        distance: From the true mean to the line, in the figure's unit.
+        spread: Standard deviation between items, in the same unit.
+        confidence: One-sided.
+    """
+    from scipy.special import nctdtr
+
+    if items < 2:  # noqa: PLR2004 - one item has no spread
+        return 0.0
+    shift = distance * math.sqrt(items) / spread
+    return float(1.0 - nctdtr(items - 1, shift, t_quantile(confidence, items - 1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -58,12 +59,15 @@ def evidence_digest(evidence: Evidence) -> str:
 def to_json(record: object) -> object:
     """A record as plain JSON values; infinities become strings.
 
+    A whole number in a field of type float is written as a float, so that the record read back is
+    written with the same bytes.
+
     Raises:
         EvidenceError: A number is NaN.
     """
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        fields = dataclasses.fields(record)
-        return {field.name: to_json(getattr(record, field.name)) for field in fields}
+        hints = _type_hints(type(record))
+        return {name: _field(hints[name], getattr(record, name)) for name in hints}
     if isinstance(record, Mapping):
         return {str(key): to_json(value) for key, value in record.items()}
     if isinstance(record, tuple | list):
@@ -71,6 +75,18 @@ def to_json(record: object) -> object:
     if isinstance(record, float):
         return _json_number(record)
     return record
+
+
+@functools.cache
+def _type_hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _field(kind: object, value: object) -> object:
+    is_float = kind is float or float in typing.get_args(kind)
+    if is_float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return to_json(value)
 
 
 def json_text(value: object) -> str:
@@ -116,14 +132,32 @@ def from_json(kind: type[Record], value: object, where: str) -> Record:
     return kind(**{key: _value(hints[key], value[key], f"{where}.{key}") for key in hints})
 
 
+def read_records(kind: type[Record], path: Path) -> tuple[Record, ...]:
+    """A JSON list of records of one class.
+
+    Raises:
+        EvidenceError: As `read_evidence`.
+    """
+    values = _json_of(path)
+    if not isinstance(values, list):
+        raise EvidenceError(f"{path.name}: expected a list, found {type(values).__name__}.")
+    return tuple(from_json(kind, value, f"{path.name}[{i}]") for i, value in enumerate(values))
+
+
 def _read(kind: type[Record], path: Path) -> Record:
+    return from_json(kind, _json_of(path), path.name)
+
+
+def _json_of(path: Path) -> object:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        value: object = json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=_refuse_constant
+        )
     except OSError as error:
         raise EvidenceError(f"{path}: cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise EvidenceError(f"{path}: is not valid JSON: {error}.") from error
-    return from_json(kind, value, path.name)
+    return value
 
 
 def _refuse_constant(name: str) -> float:

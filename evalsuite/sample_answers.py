@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evalsuite.bench import Bench
-from evalsuite.generation import Answer
+from evalsuite.generation import Answer, Request
 from evalsuite.record_files import write_json
 
 
@@ -12,8 +12,13 @@ def write_samples(bench: Bench) -> None:
     samples = bench.spec.samples
     answers: list[Answer] = []
     if samples:
-        prompts = [tokens for _, tokens in samples]
-        answers = bench.answers("samples", prompts, bench.spec.sample_decoding)
+        requests = [
+            Request(example_id=f"sample {place}", prompt_ids=tokens)
+            for place, (_, tokens) in enumerate(samples)
+        ]
+        answers = bench.answers(
+            "samples", requests, bench.spec.sample_decoding, log=bench.log("samples")
+        )
     shown = [
         {"prompt": text, "prediction": answer.text, "finished": answer.finished}
         for (text, _), answer in zip(samples, answers, strict=True)

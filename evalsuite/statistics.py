@@ -1,4 +1,4 @@
-"""Estimates with honest intervals: ratios over clusters, item means, proportions.
+"""Estimates with honest intervals: ratios over clusters, and item means.
 
 Formulas: Cochran (1977), *Sampling Techniques*, ch. 6 and 9 (ratio estimator over clusters);
 Miller (2024), arXiv 2411.00640, app. A (the same for language-model evaluations).
@@ -7,9 +7,8 @@ Miller (2024), arXiv 2411.00640, app. A (the same for language-model evaluations
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,13 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 from evalsuite.errors import StatisticsError
 
 Vector = NDArray[np.float64]
+# Which cluster each example belongs to (n,); None: each is one of its own.
+Clusters = NDArray[np.intp] | None
 
 # Each tail of a two-sided 95% interval.
 TAIL = 0.025
-# Below this share of a figure's range a standard error is rounding, not spread.
-_ROUNDING = 1e-12
-# Bisection halves an interval of length 2 down to the spacing of float64.
-_BISECTIONS = 60
+# An item further than this share of a figure's range from the mean says something of its spread.
+_TELLING = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,37 +73,65 @@ def t_test(value: float, standard_error: float, degrees_of_freedom: float) -> fl
     return float(2.0 * stdtr(degrees_of_freedom, -abs(value) / standard_error))
 
 
-def cluster_sums(values: ArrayLike, clusters: ArrayLike) -> Vector:
-    """Sum of ``values`` (n,) within each cluster (C,), clusters in sorted order."""
-    _, places = np.unique(np.asarray(clusters), return_inverse=True)
-    return np.bincount(places, weights=np.asarray(values, dtype=np.float64)).astype(np.float64)
+def cluster_numbers(names: Sequence[str]) -> Clusters:
+    """The cluster of each example from the clusters' names; an example without one is its own.
+
+    None where no example has a name, so that nothing depends on anything.
+    """
+    if not any(names):
+        return None
+    own = (name or (place,) for place, name in enumerate(names))
+    numbers: dict[str | tuple[int], int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in own], dtype=np.intp)
 
 
-def ratio(numerators: ArrayLike, denominators: ArrayLike, *, span: float | None = None) -> Estimate:
+def cluster_sums(values: ArrayLike, clusters: Clusters) -> Vector:
+    """Sum of ``values`` (n,) or (n, K) within each cluster: (C,) or (C, K)."""
+    items = np.asarray(values, dtype=np.float64)
+    if clusters is None:
+        return items
+    if len(items) != len(clusters):
+        raise StatisticsError(f"{len(items)} values cannot belong to {len(clusters)} clusters.")
+    _, places = np.unique(clusters, return_inverse=True)
+    sums = np.zeros((int(places.max()) + 1, *items.shape[1:]))
+    np.add.at(sums, places, items)
+    return sums
+
+
+def ratio(
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    *,
+    span: float | None = None,
+    clusters: Clusters = None,
+) -> Estimate:
     """Ratio of sums over C clusters: loss per token, bits per byte, share of tokens.
 
     With L = ΣS/ΣN and r_c = S_c - L·N_c: SE = sqrt(C/(C-1) · Σ r_c²) / ΣN, Student t with C - 1
     degrees of freedom. One cluster has an infinite standard error.
 
     Args:
-        numerators: S_c (C,).
-        denominators: N_c (C,), their sum positive.
+        numerators: S (n,) of each example.
+        denominators: N (n,) of each example, their sum positive.
         span: Width of the ratio's range where it is bounded; see `floored_error`.
+        clusters: Which examples depend on each other; S_c and N_c are the sums within a cluster.
 
     Raises:
         StatisticsError: No cluster, a number that is not finite, or no denominator at all.
     """
     value, influence = _ratio_influence(numerators, denominators)
-    return _estimate(value, influence, span)
+    return _estimate(value, cluster_sums(influence, clusters), span)
 
 
-def log_ratio(numerators: ArrayLike, denominators: ArrayLike) -> Estimate:
+def log_ratio(
+    numerators: ArrayLike, denominators: ArrayLike, *, clusters: Clusters = None
+) -> Estimate:
     """Perplexity: a ratio of sums, exponentiated. The interval has exponentiated ends.
 
     Raises:
         StatisticsError: As `ratio`, or the exponential is beyond floating point.
     """
-    inner = ratio(numerators, denominators)
+    inner = ratio(numerators, denominators, clusters=clusters)
     value = exponential(inner.value)
     return Estimate(
         value=value,
@@ -116,15 +143,23 @@ def log_ratio(numerators: ArrayLike, denominators: ArrayLike) -> Estimate:
 
 
 def paired_ratio(
-    base: ArrayLike, adapter: ArrayLike, denominators: ArrayLike, *, span: float | None = None
+    base: ArrayLike,
+    adapter: ArrayLike,
+    denominators: ArrayLike,
+    *,
+    span: float | None = None,
+    clusters: Clusters = None,
 ) -> Estimate:
     """Adapter minus base of a ratio over the same clusters: `ratio` of the S_c's differences."""
     before, after = _vector(base), _vector(adapter)
     _same_length(before, after)
-    return ratio(after - before, denominators, span=None if span is None else 2.0 * span)
+    widest = None if span is None else 2.0 * span
+    return ratio(after - before, denominators, span=widest, clusters=clusters)
 
 
-def paired_log_ratio(base: ArrayLike, adapter: ArrayLike, denominators: ArrayLike) -> Estimate:
+def paired_log_ratio(
+    base: ArrayLike, adapter: ArrayLike, denominators: ArrayLike, *, clusters: Clusters = None
+) -> Estimate:
     """Adapter minus base of perplexity, by the delta method.
 
     The influence of cluster c on exp(L) is exp(L)·(S_c - L·N_c)/ΣN; those of the two models are
@@ -133,128 +168,68 @@ def paired_log_ratio(base: ArrayLike, adapter: ArrayLike, denominators: ArrayLik
     before, before_influence = _ratio_influence(base, denominators)
     after, after_influence = _ratio_influence(adapter, denominators)
     first, second = exponential(before), exponential(after)
-    return _estimate(second - first, second * after_influence - first * before_influence, None)
+    influence = second * after_influence - first * before_influence
+    return _estimate(second - first, cluster_sums(influence, clusters), None)
 
 
-def item_mean(values: ArrayLike, *, span: float | None = None) -> Estimate:
-    """Mean of n items with SE = sd/√n and Student t (the ratio estimator with N_c = 1)."""
-    items = _vector(values)
-    return ratio(items, np.ones_like(items), span=span)
-
-
-def clustered_mean(
-    values: ArrayLike, clusters: ArrayLike, *, span: float | None = None
+def item_mean(
+    values: ArrayLike, *, span: float | None = None, clusters: Clusters = None
 ) -> Estimate:
-    """Mean of items that come in clusters (samples of one problem, questions on one text)."""
+    """Mean of n items: the ratio estimator with N = 1, so SE = sd/√n without clusters.
+
+    With them (samples of one problem, questions on one text):
+    SE = sqrt(C/(C-1) · Σ_c (Σ_{i in c} (x_i - x̄))²) / n.
+    """
     items = _vector(values)
-    sizes = cluster_sums(np.ones_like(items), clusters)
-    return ratio(cluster_sums(items, clusters), sizes, span=span)
+    return ratio(items, np.ones_like(items), span=span, clusters=clusters)
 
 
-def paired_item_mean(base: ArrayLike, adapter: ArrayLike, *, span: float | None = None) -> Estimate:
+def paired_item_mean(
+    base: ArrayLike,
+    adapter: ArrayLike,
+    *,
+    span: float | None = None,
+    clusters: Clusters = None,
+) -> Estimate:
     """Mean of adapter - base over the same items."""
     before, after = _vector(base), _vector(adapter)
     _same_length(before, after)
-    return item_mean(after - before, span=None if span is None else 2.0 * span)
+    widest = None if span is None else 2.0 * span
+    return item_mean(after - before, span=widest, clusters=clusters)
 
 
-def floored_error(standard_error: float, items: int, span: float | None) -> float:
-    """Standard error of a bounded figure, with a floor where no spread at all was seen.
+def zero_event_error(items: int, span: float) -> float:
+    """Standard error of a bounded figure of which ``items`` equal values are known: 2·span/n.
 
-    n equal items do not show that the population is equal. The floor 2·span/n, times the t
-    quantile, is at least the exact zero-event bound span·(1 - alpha^(1/n)) (the "rule of three",
-    Hanley and Lippman-Hand 1983) for one-sided alpha from 1% to 10%. An unbounded figure (loss) has
-    no such bound: there, differences that all are exactly equal mean an adapter without effect.
+    n equal items do not show that the population is equal. Times the t quantile this is at least
+    the exact zero-event bound span·(1 - alpha^(1/n)) (the "rule of three", Hanley and Lippman-Hand
+    1983) for one-sided alpha from 1% to 10%.
     """
-    if span is None or standard_error > _ROUNDING * span:
-        return standard_error
     return 2.0 * span / items
 
 
-def clopper_pearson(successes: int, items: int, tail: float = TAIL) -> tuple[float, float]:
-    """Exact interval of a proportion (Clopper and Pearson 1934), ``tail`` on each side."""
-    from scipy.special import betaincinv
+def floored_error(standard_error: float, deviations: Vector, span: float | None) -> float:
+    """Standard error of a bounded figure that counts how few items its spread comes from.
 
-    _counts(successes, 0, items)
-    low, high = 0.0, 1.0
-    if successes > 0:
-        low = float(betaincinv(successes, items - successes + 1, tail))
-    if successes < items:
-        high = float(betaincinv(successes + 1, items - successes, 1.0 - tail))
-    return low, high
+    It is combined with `zero_event_error`·exp(-k), where k = (Σd²)² / Σd⁴ is the number of items
+    that carry the spread: the whole of that where every item is equal, a third where one differs,
+    nothing where ten do. So the interval does not collapse when a single item begins to differ.
+    Deviations that are tiny beside the range do not count, which makes it continuous.
 
-
-def exact_mcnemar(gained: int, lost: int) -> float:
-    """Two-sided exact McNemar p-value: ``gained`` of ``gained + lost`` against one half."""
-    from scipy.stats import binomtest
-
-    if gained + lost == 0:
-        return 1.0
-    return float(binomtest(gained, gained + lost, 0.5).pvalue)
-
-
-def proportion_error(successes: int, items: int) -> float:
-    """Standard error of a proportion; where none or all is right, of one in n + 2 (Laplace)."""
-    _counts(successes, 0, items)
-    share = successes / items
-    if successes in (0, items):
-        share = 1.0 / (items + 2)
-    return math.sqrt(share * (1.0 - share) / items)
-
-
-def discordance_error(gained: int, lost: int, items: int) -> float:
-    """Wald standard error of (gained - lost)/items; never below that of one discordant item."""
-    _counts(gained, lost, items)
-    spread = gained + lost - (gained - lost) ** 2 / items
-    of_one = (items - 1) / items if items > 1 else 1.0
-    return math.sqrt(max(spread, of_one)) / items
-
-
-def tango_interval(gained: int, lost: int, items: int, tail: float = TAIL) -> tuple[float, float]:
-    """Score interval of the difference (gained - lost)/items of two paired proportions.
-
-    The limits are those differences Δ at which the score statistic equals the normal quantile
-    (Tango 1998, Statistics in Medicine 17:891-908, equations 6 to 9). Unlike Wald's it is not
-    too narrow for few or no discordant pairs.
+    An unbounded figure (loss) has no such bound: there, differences that all are exactly equal mean
+    an adapter without effect.
 
     Args:
-        gained: Items that only the adapter got right.
-        lost: Items that only the base got right.
-        items: All items.
-        tail: Probability of missing on each side.
-
-    Raises:
-        StatisticsError: Counts that are negative or more than ``items``, or no items.
+        standard_error: As the items' spread gives it.
+        deviations: How far each of C clusters lies from the mean (C,), in the figure's own unit.
+        span: Width of the figure's range.
     """
-    _counts(gained, lost, items)
-    quantile = normal_quantile(1.0 - tail)
-    score = partial(_tango_score, gained, lost, items)
-    return _crossing(score, quantile), _crossing(score, -quantile)
-
-
-def _crossing(falling: Callable[[float], float], level: float) -> float:
-    """Where in [-1, 1] a falling function reaches ``level``, by bisection."""
-    left, right = -1.0, 1.0
-    for _ in range(_BISECTIONS):
-        middle = (left + right) / 2.0
-        if falling(middle) > level:
-            left = middle
-        else:
-            right = middle
-    return (left + right) / 2.0
-
-
-def _tango_score(gained: int, lost: int, items: int, delta: float) -> float:
-    """Tango's statistic; ``lost_share`` is the maximum-likelihood P(lost) under ``delta``."""
-    distance = gained - lost - items * delta
-    linear = -(gained + lost) + (2 * items - gained + lost) * delta
-    constant = -lost * delta * (1.0 - delta)
-    root = math.sqrt(max(linear * linear - 8.0 * items * constant, 0.0))
-    lost_share = (root - linear) / (4.0 * items)
-    variance = items * (2.0 * lost_share + delta * (1.0 - delta))
-    if variance <= 0.0:
-        return math.copysign(math.inf, distance) if distance else 0.0
-    return distance / math.sqrt(variance)
+    if span is None:
+        return standard_error
+    squares = (deviations / span) ** 2
+    carrying = float(squares.sum()) ** 2 / (float((squares**2).sum()) + _TELLING**4)
+    floor = zero_event_error(len(deviations), span)
+    return math.hypot(standard_error, floor * math.exp(-carrying))
 
 
 def exponential_limit(limit: float) -> float:
@@ -284,7 +259,7 @@ def _estimate(value: float, influence: Vector, span: float | None) -> Estimate:
     error = math.inf
     if clusters > 1:
         raw = math.sqrt(clusters / (clusters - 1) * float(np.sum(influence * influence)))
-        error = floored_error(raw, clusters, span)
+        error = floored_error(raw, clusters * influence, span)
     low, high = t_interval(value, error, clusters - 1)
     return Estimate(
         value=value, standard_error=error, degrees_of_freedom=clusters - 1, low=low, high=high
@@ -319,10 +294,3 @@ def _same_length(first: Vector, second: Vector) -> None:
         raise StatisticsError(
             f"{len(first)} values cannot be paired with {len(second)}; they must be as many."
         )
-
-
-def _counts(first: int, second: int, items: int) -> None:
-    if items < 1:
-        raise StatisticsError("a proportion needs at least one item.")
-    if min(first, second) < 0 or first + second > items:
-        raise StatisticsError(f"counts {first} and {second} are not possible among {items} items.")

@@ -7,15 +7,17 @@ other run excludes zero.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from evalsuite.catalogue import is_clean
 from evalsuite.errors import EvaluationError
-from evalsuite.evidence import paired_differences
-from evalsuite.records import GateVerdict, Identity, Measurement, PairedDifference
+from evalsuite.evidence import paired_results
+from evalsuite.pairing import Paired
+from evalsuite.records import GateVerdict, Measurement, PairedDifference
 from reports.errors import ReportError
 from reports.number_text import NOTHING, plain
+from reports.seed_groups import SeedGroup, is_seed_noise, seed_groups
 from reports.stored_run import StoredRun, read_run
 from reports.visible_text import without_paths
 
@@ -25,16 +27,19 @@ _NAMING = ("name", "description", "version")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedRun:
-    """One run of a comparison; ``label`` is short and unique among the runs given."""
+    """One run of a comparison; ``label`` is short and unique among the runs given.
+
+    What training cost is None where the adapter was trained elsewhere.
+    """
 
     label: str
     name: str
     verdict: GateVerdict
     adapter_digest: str
-    trainable_parameters: int
-    training_seconds: float
-    tokens_per_second: float
-    peak_memory_bytes: int
+    trainable_parameters: int | None
+    training_seconds: float | None
+    tokens_per_second: float | None
+    peak_memory_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,15 @@ class ExcludedRun:
 
     label: str
     name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedGroup:
+    """A partition or task on which one run may not be compared with the baseline, and why."""
+
+    label: str
+    group: str
     reason: str
 
 
@@ -56,11 +70,17 @@ class RecipeDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedValue:
-    """A metric of one run's adapter, and its difference from the baseline's (None for that)."""
+    """A metric of one run's adapter, and its difference from the baseline's.
 
-    measurement: Measurement
+    The difference is None for the baseline, and where the two may not be compared; the measurement
+    is None where this run has none. ``seed_noise`` says that another seed alone makes as much of a
+    difference.
+    """
+
+    measurement: Measurement | None
     difference: PairedDifference | None
     best: bool
+    seed_noise: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +99,8 @@ class Comparison:
 
     runs: tuple[ComparedRun, ...]
     excluded: tuple[ExcludedRun, ...]
+    refused: tuple[RefusedGroup, ...]
+    seeds: tuple[SeedGroup, ...]
     recipe_differences: tuple[RecipeDifference, ...]
     metrics: tuple[ComparedMetric, ...]
 
@@ -91,8 +113,9 @@ class Comparison:
 def compare_runs(run_folders: Sequence[Path]) -> Comparison:
     """Compare finished runs; the first is the baseline.
 
-    A run whose test examples, template, decoding or metric code differ from the baseline's is not
-    compared but listed with the reason.
+    Where the examples, the template, the decoding or the metrics of a partition or task differ from
+    the baseline's, the run is compared in the others, and the reason is given. A run measured by
+    other code, or that shares nothing with the baseline, is not compared at all.
 
     Raises:
         ReportError: fewer than two runs, the same run twice, or a record that is missing or
@@ -101,9 +124,10 @@ def compare_runs(run_folders: Sequence[Path]) -> Comparison:
     runs = [read_run(folder) for folder in run_folders]
     labels = _labels(runs)
     baseline = runs[0]
-    pairs = _Pairs()
+    pairs = _Pairs(labels)
     reasons = [None, *(_incomparable(baseline, run, pairs) for run in runs[1:])]
     compared = [run for run, reason in zip(runs, reasons, strict=True) if reason is None]
+    seeds = seed_groups(compared, labels, lambda *two: pairs.between(*two).differences)
     return Comparison(
         runs=tuple(_compared_run(run, labels[run.name]) for run in compared),
         excluded=tuple(
@@ -111,8 +135,14 @@ def compare_runs(run_folders: Sequence[Path]) -> Comparison:
             for run, reason in zip(runs, reasons, strict=True)
             if reason is not None
         ),
+        refused=tuple(
+            RefusedGroup(label=labels[run.name], group=found.group, reason=found.reason)
+            for run in compared[1:]
+            for found in pairs.between(baseline, run).refused
+        ),
+        seeds=seeds,
         recipe_differences=recipe_differences([run.lock.recipe for run in compared]),
-        metrics=_compared_metrics(compared, pairs),
+        metrics=_compared_metrics(compared, pairs, seeds),
     )
 
 
@@ -134,21 +164,18 @@ def _labels(runs: Sequence[StoredRun]) -> dict[str, str]:
 
 
 def _incomparable(baseline: StoredRun, run: StoredRun, pairs: _Pairs) -> str | None:
-    """Why ``run`` may not be compared with the baseline; None where it may."""
-    wanted, found = baseline.evidence.identity, run.evidence.identity
-    for field in fields(Identity):
-        first, second = getattr(wanted, field.name), getattr(found, field.name)
-        if first != second:
-            what = field.name.replace("_", " ")
-            return f"its {what} is {second[:12]}, the baseline's is {first[:12]}"
-    missing = _metrics_of(baseline).keys() ^ _metrics_of(run).keys()
-    if missing:
-        return f"only one of the two measured {', '.join(sorted(missing))}"
+    """Why ``run`` may not be compared with the baseline at all; None where it may."""
+    wanted, found = (one.evidence.identity.code_version for one in (baseline, run))
+    if wanted != found:
+        return f"its code version is {found[:12]}, the baseline's is {wanted[:12]}"
     try:
-        pairs.differences(baseline, run)
+        pair = pairs.between(baseline, run)
     except EvaluationError as error:
         return f"its examples cannot be paired with the baseline's: {error}"
-    return None
+    if pair.differences or not pair.refused:
+        return None
+    first = pair.refused[0]
+    return f"nothing of it can be paired with the baseline's; {first.group}: {first.reason}"
 
 
 def _metrics_of(run: StoredRun) -> dict[str, None]:
@@ -158,15 +185,16 @@ def _metrics_of(run: StoredRun) -> dict[str, None]:
 
 
 def _compared_run(run: StoredRun, label: str) -> ComparedRun:
+    training = run.training
     return ComparedRun(
         label=label,
         name=run.name,
         verdict=run.verdict.verdict,
-        adapter_digest=run.training.adapter_digest,
-        trainable_parameters=run.training.trainable_parameters,
-        training_seconds=run.training.seconds,
-        tokens_per_second=run.training.tokens_per_second,
-        peak_memory_bytes=run.training.peak_memory_bytes,
+        adapter_digest=run.adapter_digest,
+        trainable_parameters=None if training is None else training.trainable_parameters,
+        training_seconds=None if training is None else training.seconds,
+        tokens_per_second=None if training is None else training.tokens_per_second,
+        peak_memory_bytes=None if training is None else training.peak_memory_bytes,
     )
 
 
@@ -208,46 +236,73 @@ def _value_text(value: object) -> str:
 
 
 class _Pairs:
-    """Paired differences of every metric between two runs' adapters, each pair computed once."""
+    """Paired differences between the adapters of two runs, each pair computed once."""
 
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, str], dict[str, PairedDifference]] = {}
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self._labels = labels
+        self._found: dict[tuple[str, str], Paired] = {}
 
-    def differences(self, first: StoredRun, second: StoredRun) -> dict[str, PairedDifference]:
-        """Second minus first, by metric."""
+    def between(self, first: StoredRun, second: StoredRun) -> Paired:
+        """Second minus first of all that the two share."""
         key = (first.name, second.name)
         if key not in self._found:
-            found = paired_differences(first.results("adapter"), second.results("adapter"))
-            self._found[key] = {difference.metric: difference for difference in found}
+            self._found[key] = paired_results(
+                first.results("adapter"),
+                second.results("adapter"),
+                names=(self._labels[first.name], self._labels[second.name]),
+            )
         return self._found[key]
+
+    def difference(
+        self, first: StoredRun, second: StoredRun, metric: str
+    ) -> PairedDifference | None:
+        """Second minus first of one metric; None where the two may not be compared in it."""
+        found = self.between(first, second).differences
+        return next((one for one in found if one.metric == metric), None)
 
     def separated(self, first: StoredRun, second: StoredRun, metric: str) -> bool:
         """Whether the interval between the two excludes zero, in whichever direction."""
         if (second.name, first.name) in self._found:
             first, second = second, first
-        found = self.differences(first, second)[metric]
-        return found.low > 0.0 or found.high < 0.0
+        found = self.difference(first, second, metric)
+        return found is not None and (found.low > 0.0 or found.high < 0.0)
 
 
-def _compared_metrics(runs: Sequence[StoredRun], pairs: _Pairs) -> tuple[ComparedMetric, ...]:
-    return tuple(_compared_metric(runs, metric, pairs) for metric in _metrics_of(runs[0]))
+def _compared_metrics(
+    runs: Sequence[StoredRun], pairs: _Pairs, seeds: Sequence[SeedGroup]
+) -> tuple[ComparedMetric, ...]:
+    return tuple(_compared_metric(runs, metric, pairs, seeds) for metric in _metrics_of(runs[0]))
 
 
-def _compared_metric(runs: Sequence[StoredRun], metric: str, pairs: _Pairs) -> ComparedMetric:
-    measured = [_measured(run, metric) for run in runs]
-    best = _best(runs, measured, pairs)
+def _compared_metric(
+    runs: Sequence[StoredRun], metric: str, pairs: _Pairs, seeds: Sequence[SeedGroup]
+) -> ComparedMetric:
+    own = _measured(runs[0], metric)
+    shared = [run for run in runs[1:] if pairs.difference(runs[0], run, metric) is not None]
+    best = _best([runs[0], *shared], metric, pairs) if len(shared) == len(runs) - 1 else None
     return ComparedMetric(
         metric=metric,
-        unit=measured[0].unit,
-        higher_is_better=measured[0].higher_is_better,
-        values=tuple(
-            ComparedValue(
-                measurement=measurement,
-                difference=None if run is runs[0] else pairs.differences(runs[0], run)[metric],
-                best=run is best,
-            )
-            for run, measurement in zip(runs, measured, strict=True)
-        ),
+        unit=own.unit,
+        higher_is_better=own.higher_is_better,
+        values=tuple(_compared_value(runs[0], run, metric, pairs, seeds, best) for run in runs),
+    )
+
+
+def _compared_value(  # noqa: PLR0917 - one cell of the table
+    baseline: StoredRun,
+    run: StoredRun,
+    metric: str,
+    pairs: _Pairs,
+    seeds: Sequence[SeedGroup],
+    best: StoredRun | None,
+) -> ComparedValue:
+    difference = None if run is baseline else pairs.difference(baseline, run, metric)
+    noise = difference is not None and is_seed_noise(difference, seeds)
+    return ComparedValue(
+        measurement=run.evidence.measurement(metric, "adapter"),
+        difference=difference,
+        best=run is best,
+        seed_noise=noise,
     )
 
 
@@ -258,14 +313,12 @@ def _measured(run: StoredRun, metric: str) -> Measurement:
     return found
 
 
-def _best(
-    runs: Sequence[StoredRun], measured: Sequence[Measurement], pairs: _Pairs
-) -> StoredRun | None:
+def _best(runs: Sequence[StoredRun], metric: str, pairs: _Pairs) -> StoredRun | None:
     """The run that is better than each other one beyond noise; None where there is none."""
     if len(runs) == 1:
         return None
+    measured = [_measured(run, metric) for run in runs]
     sign = 1.0 if measured[0].higher_is_better else -1.0
-    place = max(range(len(runs)), key=lambda place: sign * measured[place].value)
-    leader, metric = runs[place], measured[place].metric
+    leader = runs[max(range(len(runs)), key=lambda place: sign * measured[place].value)]
     others = (run for run in runs if run is not leader)
     return leader if all(pairs.separated(leader, other, metric) for other in others) else None

@@ -11,7 +11,10 @@ from typing import Any
 from reports.errors import ReportError
 
 _LOSS_COLUMNS = ("example_id", "row", "nll", "tokens", "bytes", "correct", "partition")
-_ANSWER_COLUMNS = ("example_id", "row", "prompt", "reference", "answer", "finished", "new_tokens")
+_ANSWER_COLUMNS = ("example_id", "row", "prompt", "reference", "answer")
+# Of answers that were generated; those of multiple choice and of lm-eval's tasks have none.
+_GENERATED = ("finished", "new_tokens")
+_EXTRACTION = ("extracted", "extraction_found")
 # Files of an evaluation folder that are no generation task.
 _LOSS_FILE = "loss.parquet"
 
@@ -42,7 +45,10 @@ class LossValues:
 class AnswerValues:
     """Generated answers of one task, one entry an example, and each figure of each answer.
 
-    ``new_tokens`` counts the tokens of an answer; ``finished`` says that it ended by itself.
+    ``new_tokens`` counts the tokens of an answer; ``finished`` says that it ended by itself; both
+    are None where the answer was chosen and not generated here. ``smaller_is_better`` are the
+    figures of which less is better. ``extracted`` is the part of each answer that was scored, None
+    where there was none; it is None where all of each was scored.
     """
 
     task: str
@@ -51,9 +57,11 @@ class AnswerValues:
     prompts: tuple[str, ...]
     references: tuple[str, ...]
     answers: tuple[str, ...]
-    finished: tuple[bool, ...]
-    new_tokens: tuple[int, ...]
+    finished: tuple[bool, ...] | None
+    new_tokens: tuple[int, ...] | None
     figures: Mapping[str, tuple[float, ...]]
+    smaller_is_better: frozenset[str] = frozenset()
+    extracted: tuple[str | None, ...] | None = None
 
 
 def read_losses(folder: Path) -> dict[str, LossValues]:
@@ -94,8 +102,10 @@ def task_names(folder: Path) -> list[str]:
 def read_answers(folder: Path, task: str) -> AnswerValues:
     """The answers of ``task`` below ``folder`` (``evaluation/<subject>``)."""
     path = folder / f"{task}.parquet"
-    names = _figure_names(path)
-    table = read_columns(path, (*_ANSWER_COLUMNS, *names))
+    described = _figures(path)
+    names = list(described)
+    generated, extraction = _there(path, _GENERATED), _there(path, _EXTRACTION)
+    table = read_columns(path, (*_ANSWER_COLUMNS, *generated, *names, *extraction))
     return AnswerValues(
         task=task,
         example_ids=tuple(table["example_id"]),
@@ -103,19 +113,36 @@ def read_answers(folder: Path, task: str) -> AnswerValues:
         prompts=tuple(table["prompt"]),
         references=tuple(table["reference"]),
         answers=tuple(table["answer"]),
-        finished=tuple(table["finished"]),
-        new_tokens=tuple(table["new_tokens"]),
+        finished=tuple(table["finished"]) if generated else None,
+        new_tokens=tuple(table["new_tokens"]) if generated else None,
         figures={name: tuple(table[name]) for name in names},
+        smaller_is_better=frozenset(n for n in names if not described[n]["higher_is_better"]),
+        extracted=_extracted(table),
     )
 
 
-def _figure_names(path: Path) -> list[str]:
-    """Figures that the file describes in its metadata (evalsuite/results.py), in its order."""
+def _there(path: Path, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Columns that only some tasks have, where this one has them."""
+    from pyarrow import parquet
+
+    return columns if columns[0] in parquet.read_schema(path).names else ()
+
+
+def _extracted(table: Mapping[str, Sequence[Any]]) -> tuple[str | None, ...] | None:
+    if _EXTRACTION[0] not in table:
+        return None
+    parts, found = (table[name] for name in _EXTRACTION)
+    return tuple(part if was else None for part, was in zip(parts, found, strict=True))
+
+
+def _figures(path: Path) -> dict[str, dict[str, Any]]:
+    """Figures as the file describes them in its metadata (evalsuite/results.py), in its order."""
     from pyarrow import ArrowException, parquet
 
     try:
         metadata = parquet.read_schema(path).metadata or {}
-        return list(json.loads(metadata[b"proofbox"])["figures"])
+        described: dict[str, dict[str, Any]] = json.loads(metadata[b"proofbox"])["figures"]
+        return described
     except FileNotFoundError:
         raise ReportError(f"{path}: this file is missing from the run folder") from None
     except (ArrowException, OSError, KeyError, ValueError) as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from evalsuite.catalogue import SMALLER_IS_BETTER
-from evalsuite.records import Evidence, Gate, GateResult, GateVerdict, Verdict
+from evalsuite.records import Evidence, Gate, GateResult, GateVerdict, Measured, Verdict
 from reports.charts import Interval, gate_strip
 from reports.metric_names import figure_of, group_of, label_of
 from reports.number_text import (
@@ -68,9 +68,9 @@ def _row(result: GateResult, evidence: Evidence, index: int) -> GateRow:
         claim=claim_words(gate, scale),
         as_written=gate_as_written(gate),
         reason=result.reason,
-        base=_subject_text(evidence, gate.metric, result.base, scale, adapter=False),
-        adapter=_subject_text(evidence, gate.metric, result.adapter, scale, adapter=True),
-        difference=_difference_text(evidence, gate.metric, scale),
+        base=_subject_text(evidence, gate.metric, result.base, scale, gate.against),
+        adapter=_subject_text(evidence, gate.metric, result.adapter, scale, "adapter"),
+        difference=_difference_text(evidence, gate, scale),
         examples=count(result.examples),
         smallest_detectable=_detectable_text(result.smallest_detectable, scale),
         strip=_strip(result, scale, f"gate-{index}", label),
@@ -80,11 +80,12 @@ def _row(result: GateResult, evidence: Evidence, index: int) -> GateRow:
 def claim_words(gate: Gate, scale: Scale) -> str:
     """The claim as a sentence's end, in the unit that the numbers are read in."""
     margin = f"{plain(gate.margin * scale.factor)}{scale.difference_suffix}"
+    reference = {"base": "the base", "release": "the last release"}[gate.against]
     match gate.claim:
         case "superior":
-            return "better than the base" + (f" by more than {margin}" if gate.margin else "")
+            return f"better than {reference}" + (f" by more than {margin}" if gate.margin else "")
         case "non_inferior":
-            return f"less than {margin} worse than the base"
+            return f"less than {margin} worse than {reference}"
         case "floor":
             return f"above {plain((gate.at or 0.0) * scale.factor)}{scale.suffix}"
         case "ceiling":
@@ -101,20 +102,30 @@ def gate_as_written(gate: Gate) -> str:
         words.append(f"margin {plain(gate.margin)}")
     if gate.confidence != default.confidence:
         words.append(f"confidence {plain(gate.confidence)}")
+    if gate.against != default.against:
+        words.append(f"against {gate.against}")
+    if gate.first_release != default.first_release:
+        words.append(f"first_release {gate.first_release}")
     return " ".join(words)
 
 
+def looks_sentence(verdict: Verdict) -> str:
+    """Which look at the rows that decided it was, by the ledger."""
+    counted = ", ".join(f"look {found.count:,} at {found.group}" for found in verdict.looks)
+    return f"By the ledger: {counted}. Each look at the same rows makes a pass by luck likelier."
+
+
 def _subject_text(
-    evidence: Evidence, metric: str, value: float | None, scale: Scale, *, adapter: bool
+    evidence: Evidence, metric: str, value: float | None, scale: Scale, subject: Measured
 ) -> str:
-    measured = evidence.measurement(metric, "adapter" if adapter else "base")
+    measured = evidence.measurement(metric, subject)
     if measured is None or value is None:
         return NOTHING
     return value_text(value, scale, half_width=(measured.high - measured.low) / 2)
 
 
-def _difference_text(evidence: Evidence, metric: str, scale: Scale) -> str:
-    found = evidence.difference(metric)
+def _difference_text(evidence: Evidence, gate: Gate, scale: Scale) -> str:
+    found = evidence.difference(gate.metric, gate.against)
     if found is None:
         return NOTHING
     return interval_text(found.difference, found.low, found.high, scale, difference=True)

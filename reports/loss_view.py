@@ -23,6 +23,7 @@ from reports.number_text import (
     significant,
 )
 from reports.run_records import Training
+from reports.slice_view import slice_tables
 from reports.stored_run import StoredRun
 
 # Examples named at each end of the table beside the scatter.
@@ -52,6 +53,7 @@ class PartitionLoss:
     examples: str
     rows: tuple[MetricRow, ...]
     figures: tuple[Figure, ...]
+    slices: tuple[Table, ...]
 
 
 def metric_row(evidence: Evidence, metric: str) -> MetricRow:
@@ -112,6 +114,7 @@ def partition_losses(run: StoredRun) -> list[PartitionLoss]:
             examples=_examples(evidence, f"{name}.loss"),
             rows=metric_rows(evidence, [m for m in metrics if group_of(m) == name]),
             figures=_figures(name, base.get(name), adapter.get(name)),
+            slices=slice_tables(evidence, name),
         )
         for name in partitions
     ]

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from evalsuite.catalogue import LOSS_FIGURES
+from evalsuite.catalogue import DIVERGENCE_FIGURES, LOSS_FIGURES
 
 _LABELS = {
     "loss": "Loss",
     "perplexity": "Perplexity",
     "bits_per_byte": "Bits per byte",
     "token_accuracy": "Next-token accuracy",
+    "kl": "Divergence from the base (KL)",
+    "accuracy": "Accuracy",
+    "accuracy_per_byte": "Accuracy per byte",
     "exact_match": "Exact match",
+    "token_f1": "Token F1",
     "rouge1": "ROUGE-1",
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
     "rougeLsum": "ROUGE-Lsum",
+    "bleu": "BLEU",
     "chrf": "chrF",
+    "ter": "Translation edit rate",
+    "json_valid": "Valid JSON",
+    "json_schema": "JSON as the schema asks",
     "python_syntax": "Valid Python",
     "tests_passed": "Tests passed",
 }
 
 # Figures by which an answer is called improved or regressed, the most telling first.
 TELLING = (
-    "tests_passed", "exact_match", "python_syntax",
-    "rougeL", "rouge1", "rouge2", "rougeLsum", "chrf",
+    "tests_passed", "accuracy", "accuracy_per_byte", "exact_match", "token_f1", "json_schema",
+    "json_valid", "python_syntax",
+    "rougeL", "rouge1", "rouge2", "rougeLsum", "bleu", "chrf", "ter",
 )  # fmt: skip
 
 
@@ -38,7 +47,7 @@ def figure_of(metric: str) -> str:
 
 def is_loss(metric: str) -> bool:
     """Whether ``metric`` is a held-out loss figure, not one of generated answers."""
-    return figure_of(metric) in LOSS_FIGURES
+    return figure_of(metric) in (*LOSS_FIGURES, *DIVERGENCE_FIGURES)
 
 
 def label_of(figure: str) -> str:

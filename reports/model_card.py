@@ -21,11 +21,14 @@ from reports.metric_names import figure_of, group_of, is_loss, label_of, telling
 from reports.number_text import count, counted, percent
 from reports.pages import text_page
 from reports.run_records import Training
+from reports.speed_view import training_facts
 from reports.stored_run import StoredRun, read_final_training, read_run
 from reports.visible_text import one_line, without_paths
 
 # Blocks of the recipe that say how the adapter was made.
 _LEARNED = ("template", "model", "quantization", "lora", "training")
+# Those that say how an adapter from elsewhere was judged.
+_JUDGED_BY = ("template", "model", "quantization", "evaluation")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|#~$])")
 
@@ -66,7 +69,7 @@ def model_card(run_folder: Path, *, final: bool) -> str:
         gates=_gates(run),
         groups=_groups(run),
         data_lines=_data_lines(run, final=final),
-        training_lines=_training_lines(training),
+        training_lines=_training_lines(training) if training else _outside_lines(run),
         settings=_settings(run),
     )
 
@@ -85,18 +88,26 @@ def _front_matter(run: StoredRun, *, final: bool) -> str:
     """The metadata as YAML. A final fit has no ``model-index``: nothing was measured on it."""
     import yaml
 
+    # A base model in a folder has no name on the Hub, and must not link to somebody else's.
+    hub_model = run.lock.model.name if run.lock.model.revision else None
     metadata: dict[str, Any] = {
-        "base_model": _base_model(run),
-        "base_model_relation": "adapter",
+        **({"base_model": hub_model, "base_model_relation": "adapter"} if hub_model else {}),
         "library_name": "peft",
         "pipeline_tag": "text-generation",
-        "tags": ["lora", "peft", "proofbox"],
+        "tags": [*_method_tag(run), "peft", "proofbox"],
     }
     if _hub_dataset(run) is not None:
         metadata["datasets"] = [_hub_dataset(run)]
     if not final:
         metadata["model-index"] = [{"name": run.recipe_name, "results": _results(run)}]
     return yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=100).rstrip()
+
+
+def _method_tag(run: StoredRun) -> list[str]:
+    """PEFT's name of the method, in lower case; proofbox itself trains LoRA."""
+    if run.outside is None:
+        return ["lora"]
+    return [run.outside.method.lower()] if run.outside.method else []
 
 
 def _hub_dataset(run: StoredRun) -> str | None:
@@ -118,7 +129,13 @@ def _results(run: StoredRun) -> list[dict[str, Any]]:
     return [
         {
             "task": {"type": "text-generation"},
-            "dataset": {"type": _hub_dataset(run) or "local", "name": f"{_source(run)} ({group})"},
+            # `config` keeps the groups apart: huggingface_hub takes results for one that differ
+            # in the name of the data alone.
+            "dataset": {
+                "type": _hub_dataset(run) or "local",
+                "name": f"{_source(run)} ({group})",
+                "config": group,
+            },
             "metrics": [_metric(m) for m in measured if group_of(m.metric) == group],
         }
         for group in groups
@@ -165,12 +182,30 @@ def _data_lines(run: StoredRun, *, final: bool) -> list[str]:
             f"{share} of them supervised"
         )
     lines.append(escaped(left_out(run.data)))
-    lines.append(
-        "This adapter has seen all of these partitions."
-        if final
-        else "Only the train partition was trained on; the test partition never reached training."
-    )
+    lines.append(_seen(run, final=final))
     return lines
+
+
+def _seen(run: StoredRun, *, final: bool) -> str:
+    """Which of the data the adapter was trained on."""
+    if run.outside is not None:
+        return (
+            "Whether the adapter had seen any of these examples in its training is not known: it "
+            "was trained elsewhere."
+        )
+    if final:
+        return "This adapter has seen all of these partitions."
+    return "Only the train partition was trained on; the test partition never reached training."
+
+
+def _outside_lines(run: StoredRun) -> list[str]:
+    """What the adapter itself says of its training, and that nothing else is known."""
+    return [
+        "Trained elsewhere: proofbox judged it, and knows nothing of how or on what it was trained",
+        *(escaped(f"{name}: {value}") for name, value in training_facts(run)[1:]),
+        *(escaped(f"Note: {note}") for note in (run.outside.notes if run.outside else ())),
+        f"Adapter digest `{run.adapter_digest}` (over its configuration and weights)",
+    ]
 
 
 def _training_lines(training: Training) -> list[str]:
@@ -184,5 +219,6 @@ def _training_lines(training: Training) -> list[str]:
 
 
 def _settings(run: StoredRun) -> list[tuple[str, str]]:
-    learned = {key: run.lock.recipe[key] for key in _LEARNED if key in run.lock.recipe}
+    blocks = _LEARNED if run.outside is None else _JUDGED_BY
+    learned = {key: run.lock.recipe[key] for key in blocks if key in run.lock.recipe}
     return [(key, escaped(value)) for key, value in flattened_recipe(learned).items()]

@@ -5,7 +5,7 @@ Only what a report shows is declared; other keys of a record are its writer's bu
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
@@ -215,8 +215,34 @@ class Training(Stored):
     decisions: tuple[str, ...]
 
 
+class OutsideSubject(Stored):
+    """``subject.json``: an adapter or a model that was trained elsewhere and judged here."""
+
+    kind: Literal["adapter", "model"]
+    name: str
+    revision: str | None
+    digest: str
+    base_named: str | None
+    method: str | None
+    parameters: int
+    settings: dict[str, Any]
+    notes: tuple[str, ...]
+
+
 class SampleAnswer(Stored):
     """A prompt of the recipe's ``samples`` with one subject's answer."""
 
     prompt: str
     prediction: str
+
+
+class TaskSummary(Stored):
+    """What ``summary.json`` of a subject says of one task: the backend that ran answers' code."""
+
+    code_execution: str | None = None
+
+
+class SubjectSummary(Stored):
+    """``summary.json`` of a subject."""
+
+    generation: dict[str, TaskSummary]

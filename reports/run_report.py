@@ -10,7 +10,7 @@ from evalsuite.record_files import write_atomically
 from reports.benchmark_view import TaskView, task_views
 from reports.data_view import data_view
 from reports.exhibits import Table, names
-from reports.gate_view import DECISIONS, gate_rows
+from reports.gate_view import DECISIONS, gate_rows, looks_sentence
 from reports.leak_view import leak_view
 from reports.loss_view import MetricRow, PartitionLoss, partition_losses, training_figure
 from reports.metric_names import figure_of, telling_rank
@@ -62,7 +62,8 @@ def run_report(run: StoredRun) -> str:
         command=f"proofbox gate runs/{run.name}",
         highlights=_highlights(run, losses, tasks),
         gates=gate_rows(run.verdict, run.evidence),
-        training_figure=training_figure(run.training),
+        looks=looks_sentence(run.verdict),
+        training_figure=None if run.training is None else training_figure(run.training),
         training_facts=training_facts(run),
         losses=losses,
         tasks=tasks,
@@ -94,7 +95,7 @@ def _highlights(
         row = min(task.rows, key=lambda row: telling_rank(figure_of(row.metric)))
         found.append(_highlight(row.label, row))
     whole = sum(value for _, value in run.timings)
-    steps = counted(run.training.steps, "step")
+    steps = "" if run.training is None else counted(run.training.steps, "step")
     return [
         *found,
         Highlight(label="Wall time", before="", after=seconds(whole), difference=steps, effect=""),
@@ -115,7 +116,7 @@ def _reproduce(run: StoredRun) -> Table:
     lock, hardware = run.lock, run.lock.hardware
     rows: list[tuple[str, str | None]] = [
         ("Recipe", lock.recipe_digest),
-        ("Adapter", run.training.adapter_digest),
+        ("Adapter" if run.outside is None else f"Judged {run.outside.kind}", run.adapter_digest),
         ("Base model", f"{without_paths(lock.model.name)} · {lock.model.architecture} · "
          f"{lock.model.parameters:,} parameters"),
         ("Base model digest", lock.model.digest),
@@ -148,7 +149,8 @@ def _versions(run: StoredRun) -> Table:
 
 def _decisions(run: StoredRun) -> list[str]:
     """Fall-backs that the run announced, each once."""
-    announced = dict.fromkeys((*run.lock.decisions, *run.training.decisions))
+    trained = () if run.training is None else run.training.decisions
+    announced = dict.fromkeys((*run.lock.decisions, *trained))
     return [visible(without_paths(decision)) for decision in announced]
 
 

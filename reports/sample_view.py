@@ -143,7 +143,10 @@ def _change(base: AnswerValues | None, adapter: AnswerValues, figure: str, place
     if base is None or figure not in base.figures or figure not in adapter.figures:
         return "even"
     before, after = base.figures[figure][place], adapter.figures[figure][place]
-    return "even" if before == after else "improved" if after > before else "regressed"
+    if before == after:
+        return "even"
+    smaller = figure in adapter.smaller_is_better
+    return "improved" if (after < before) == smaller else "regressed"
 
 
 def _differs(base: AnswerValues | None, adapter: AnswerValues, place: int) -> bool:
@@ -177,9 +180,24 @@ def _asked(prompt: str) -> str:
 
 
 def _answer_pane(heading: str, class_: str, answers: AnswerValues, place: int) -> Pane:
-    tokens = counted(answers.new_tokens[place], "token")
-    note = tokens if answers.finished[place] else f"{tokens}, cut off at the limit"
+    note = f"{_length(answers, place)}{_scored(answers, place)}"
     return _pane(heading, class_, answers.answers[place], note)
+
+
+def _length(answers: AnswerValues, place: int) -> str:
+    """How long an answer is, where it was generated."""
+    if answers.new_tokens is None or answers.finished is None:
+        return ""
+    tokens = counted(answers.new_tokens[place], "token")
+    return tokens if answers.finished[place] else f"{tokens}, cut off at the limit"
+
+
+def _scored(answers: AnswerValues, place: int) -> str:
+    """What of an answer was scored, where that is a part of it."""
+    if answers.extracted is None:
+        return ""
+    part = answers.extracted[place]
+    return "; nothing extracted" if part is None else f"; scored: {one_line(part, _SUMMARY)}"
 
 
 def _pane(heading: str, class_: str, text: str, note: str = "") -> Pane:

@@ -17,8 +17,9 @@ from reports.number_text import (
     significant,
     size,
 )
-from reports.run_records import Training
+from reports.run_records import OutsideSubject, Training
 from reports.stored_run import StoredRun
+from reports.visible_text import visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,9 @@ def speed_view(run: StoredRun) -> SpeedView:
     return SpeedView(facts=_speed_facts(run.training), stages=_stage_figure(run.timings))
 
 
-def _speed_facts(training: Training) -> tuple[tuple[str, str], ...]:
+def _speed_facts(training: Training | None) -> tuple[tuple[str, str], ...]:
+    if training is None:
+        return ()
     facts = [
         ("Training time", seconds(training.seconds)),
         ("Training speed", f"{count(round(training.tokens_per_second))} tokens/s"),
@@ -48,8 +51,10 @@ def _speed_facts(training: Training) -> tuple[tuple[str, str], ...]:
 
 
 def training_facts(run: StoredRun) -> tuple[tuple[str, str], ...]:
-    """What was trained, and for how long, as (name, value)."""
+    """What was trained, and for how long, as (name, value); or what came from elsewhere."""
     training = run.training
+    if training is None:
+        return outside_facts(run.outside) if run.outside is not None else ()
     share = percent(training.trainable_parameters, training.total_parameters)
     rate = max((point.learning_rate for point in training.history), default=None)
     return (
@@ -65,6 +70,26 @@ def training_facts(run: StoredRun) -> tuple[tuple[str, str], ...]:
         ),
         ("Adapted modules", _modules(training.target_modules)),
     )
+
+
+def outside_facts(outside: OutsideSubject) -> tuple[tuple[str, str], ...]:
+    """Where the judged adapter or model comes from, as (name, value)."""
+    named = {
+        "Revision": outside.revision,
+        "Method": outside.method,
+        "Base model by its own configuration": outside.base_named,
+        **outside.settings,
+    }
+    return (
+        ("Trained", "elsewhere; how, and on which data, is not known here"),
+        (f"Judged {outside.kind}", visible(outside.name)),
+        ("Parameters", count(outside.parameters)),
+        *((name, visible(_setting(value))) for name, value in named.items() if value is not None),
+    )
+
+
+def _setting(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _modules(modules: tuple[str, ...]) -> str:

@@ -12,7 +12,14 @@ from evalsuite.errors import EvaluationError
 from evalsuite.record_files import read_evidence, read_verdict
 from evalsuite.records import Evidence, Subject, Verdict
 from reports.errors import ReportError
-from reports.run_records import Lock, PreparedData, SampleAnswer, Training
+from reports.run_records import (
+    Lock,
+    OutsideSubject,
+    PreparedData,
+    SampleAnswer,
+    SubjectSummary,
+    Training,
+)
 
 # The order of the path, which a JSON file with sorted keys does not keep. The stage "report" is
 # left out: it ends after the report is written, and would make the second report differ.
@@ -23,7 +30,10 @@ _Record = TypeVar("_Record")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
-    """The records of a run folder. ``name`` is ``<recipe name>/<run id>``."""
+    """The records of a run folder. ``name`` is ``<recipe name>/<run id>``.
+
+    ``training`` is None where ``outside`` says what was judged: it was trained elsewhere.
+    """
 
     folder: Path
     name: str
@@ -31,7 +41,8 @@ class StoredRun:
     recipe_text: str
     lock: Lock
     data: PreparedData
-    training: Training
+    training: Training | None
+    outside: OutsideSubject | None
     evidence: Evidence
     verdict: Verdict
     timings: tuple[tuple[str, float], ...]
@@ -46,6 +57,13 @@ class StoredRun:
         """The run id, cut to what a table has room for."""
         return self.lock.run_id[:12]
 
+    @property
+    def adapter_digest(self) -> str:
+        """Digest of what was judged."""
+        if self.training is not None:
+            return self.training.adapter_digest
+        return self.outside.digest if self.outside is not None else ""
+
     def results(self, subject: Subject) -> Path:
         """The folder with the per-example results of ``subject``."""
         return self.folder / "evaluation" / subject
@@ -54,6 +72,12 @@ class StoredRun:
         """Answers to the recipe's ``samples``; none where the recipe has none."""
         path = self.results(subject) / "samples.json"
         return _read(path, tuple[SampleAnswer, ...]) if path.is_file() else ()
+
+    def code_runs_in(self, task: str) -> str | None:
+        """Backend, version and limits of the code of a task's answers; None where none was run."""
+        path = self.results("adapter") / "summary.json"
+        tasks = _read(path, SubjectSummary).generation if path.is_file() else {}
+        return tasks[task].code_execution if task in tasks else None
 
 
 def read_run(folder: Path) -> StoredRun:
@@ -70,6 +94,8 @@ def read_run(folder: Path) -> StoredRun:
     lock = _read(folder / "lock.json", Lock)
     recipe_file = _recipe_file(folder)
     evidence, verdict = _read_judgement(folder)
+    outside = folder / "subject.json"
+    trained_here = not outside.is_file()
     return StoredRun(
         folder=folder,
         name=f"{lock.recipe['name']}/{lock.run_id}",
@@ -77,7 +103,8 @@ def read_run(folder: Path) -> StoredRun:
         recipe_text=recipe_file.read_text(encoding="utf-8"),
         lock=lock,
         data=_read(folder / "data.json", PreparedData),
-        training=_read(folder / "training.json", Training),
+        training=_read(folder / "training.json", Training) if trained_here else None,
+        outside=None if trained_here else _read(outside, OutsideSubject),
         evidence=evidence,
         verdict=verdict,
         timings=_timings(folder / "timings.json"),

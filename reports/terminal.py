@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -10,7 +13,7 @@ from rich.text import Text
 
 from evalsuite.records import GateResult, GateVerdict, Verdict
 from reports.comparison import ComparedMetric, ComparedValue, Comparison
-from reports.gate_view import DECISIONS, gate_as_written
+from reports.gate_view import DECISIONS, gate_as_written, looks_sentence
 from reports.loss_view import effect_of
 from reports.number_text import (
     MINUS,
@@ -19,9 +22,13 @@ from reports.number_text import (
     interval_text,
     scale_of,
     seconds,
+    significant,
     size,
 )
+from reports.seed_groups import SeedGroup
 from reports.visible_text import visible
+
+Number = TypeVar("Number", int, float)
 
 _STYLES: dict[GateVerdict, str] = {
     "PASS": "green",
@@ -37,6 +44,9 @@ def verdict_panel(verdict: Verdict) -> RenderableType:
     parts: list[RenderableType] = [_text(verdict.reason)]
     if verdict.gates:
         parts += [Text(), _gate_table(verdict)]
+    parts += [_text(f"\nwarning: {warning}", "yellow") for warning in verdict.warnings]
+    if verdict.looks:
+        parts += [Text(), _text(looks_sentence(verdict), "dim")]
     if verdict.adapter_digest is not None:
         parts += [Text(), _text(f"adapter {verdict.adapter_digest}", "dim")]
     title = Text(f" {verdict.verdict} {MINUS} {DECISIONS[verdict.verdict]} ", f"bold {style}")
@@ -90,9 +100,31 @@ def comparison_table(comparison: Comparison) -> RenderableType:
                 "dim",
             )
         )
+    parts += [part for group in comparison.seeds for part in (Text(), _seed_table(group))]
+    for refused in comparison.refused:
+        what = f"{refused.group} of {refused.label}"
+        parts += [Text(), _text(f"not compared: {what}: {refused.reason}", "yellow")]
     for run in comparison.excluded:
         parts += [Text(), _text(f"not compared: {run.label}: {run.reason}", "yellow")]
     return Group(*parts)
+
+
+def _seed_table(group: SeedGroup) -> Table:
+    """How far the seed alone moves each metric."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(_text(f"{len(group.labels)} seeds of one recipe"), overflow="fold")
+    for name in ("mean", "between runs", "of it the seed's", "by examples"):
+        table.add_column(name, justify="right")
+    for spread in group.spreads:
+        deviations = (spread.spread, spread.seed_deviation, spread.item_error)
+        numbers = (significant(spread.mean, 4), *(significant(number, 2) for number in deviations))
+        table.add_row(_text(spread.metric), *map(_text, numbers))
+    table.caption = _text(
+        f"{', '.join(group.labels)}: standard deviation between these runs, what of it is left "
+        "with ever more examples, and the standard error of one run.",
+        "dim",
+    )
+    return table
 
 
 def _recipe_table(comparison: Comparison) -> Table:
@@ -109,11 +141,18 @@ def _metric_table(comparison: Comparison) -> Table:
     table.add_section()
     runs = comparison.runs
     table.add_row("verdict", *(Text(run.verdict, _STYLES[run.verdict]) for run in runs))
-    table.add_row("training time", *(_text(seconds(run.training_seconds)) for run in runs))
-    table.add_row("tokens/s", *(_text(count(round(run.tokens_per_second))) for run in runs))
-    table.add_row("peak memory", *(_text(size(run.peak_memory_bytes)) for run in runs))
-    table.add_row("trainable", *(_text(count(run.trainable_parameters)) for run in runs))
+    table.add_row("training time", *(_known(run.training_seconds, seconds) for run in runs))
+    table.add_row(
+        "tokens/s", *(_known(run.tokens_per_second, lambda n: count(round(n))) for run in runs)
+    )
+    table.add_row("peak memory", *(_known(run.peak_memory_bytes, size) for run in runs))
+    table.add_row("trainable", *(_known(run.trainable_parameters, count) for run in runs))
     return table
+
+
+def _known(value: Number | None, words: Callable[[Number], str]) -> Text:
+    """A number in words; of an adapter that was trained elsewhere nothing is known."""
+    return _text(NOTHING if value is None else words(value))
 
 
 def _run_table(first: str, comparison: Comparison) -> Table:
@@ -132,6 +171,8 @@ def _metric_name(metric: ComparedMetric) -> Text:
 
 def _cell(metric: ComparedMetric, value: ComparedValue) -> Text:
     measured, scale = value.measurement, scale_of(metric.unit)
+    if measured is None:
+        return _text(NOTHING)
     cell = _text(interval_text(measured.value, measured.low, measured.high, scale))
     if value.best:
         cell = _text("best ", "bold green") + cell
@@ -141,6 +182,8 @@ def _cell(metric: ComparedMetric, value: ComparedValue) -> Text:
     effect = effect_of(found, higher_is_better=metric.higher_is_better)
     style = {"better": "green", "worse": "red", "unclear": "dim"}[effect]
     words = interval_text(found.difference, found.low, found.high, scale, difference=True)
+    if value.seed_noise:
+        style, words = "dim", f"{words} (seeds differ as much)"
     return cell + Text("\n") + _text(words, style)
 
 

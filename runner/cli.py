@@ -49,14 +49,25 @@ def run(
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget what is stored of this run; start over.")
     ] = False,
+    previous: Annotated[
+        Path | None,
+        typer.Option(help="The release that gates against the last release compare with."),
+    ] = None,
 ) -> None:
     """Take a recipe to a verdict and a release; continues where it was."""
-    _call("runner.commands.run:run", recipe, runs=runs, device=device, restart=restart)
+    _call(
+        "runner.commands.run:run",
+        recipe,
+        runs=runs,
+        device=device,
+        restart=restart,
+        previous=previous,
+    )
 
 
 @app.command()
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="Recipe files.")],
+    files: Annotated[list[Path], typer.Argument(help="Recipe and benchmark files.")],
     format: Annotated[
         Literal["text", "json", "github"], typer.Option(help="How faults are printed.")
     ] = "text",
@@ -66,9 +77,13 @@ def validate(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of recipes."""
-    _call("runner.commands.schema:schema")
+def schema(
+    of: Annotated[
+        Literal["recipe", "benchmark"], typer.Argument(help="What the schema is of.")
+    ] = "recipe",
+) -> None:
+    """Print the JSON Schema of recipes, or of benchmark files."""
+    _call("runner.commands.schema:schema", of)
 
 
 @app.command()
@@ -135,9 +150,44 @@ def release(
     final: Annotated[
         bool, typer.Option("--final", help="Pack the fit on all data (proofbox finalize).")
     ] = False,
+    sign: Annotated[
+        Path | None, typer.Option(help="Sign the statement with this private Ed25519 key (PEM).")
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(help="Upload the release to this Hub repository (org/name).")
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="Let the Hub repository be public; private if not.")
+    ] = False,
 ) -> None:
     """Pack what may be shipped; refuses without a PASS."""
-    _call("runner.commands.release:release", run, final=final)
+    _call("runner.commands.release:release", run, final=final, sign=sign, push=push, public=public)
+
+
+@app.command()
+def verify(
+    release: Annotated[Path, typer.Argument(help="A release folder.")],
+    key: Annotated[
+        Path | None, typer.Option(help="Ask for a signature by this public Ed25519 key (PEM).")
+    ] = None,
+) -> None:
+    """Check a release offline: every digest, the evidence, the verdict, the signature."""
+    _call("runner.commands.verify:verify", release, key=key)
+
+
+@app.command("eval")
+def evaluate(
+    target: Annotated[
+        str, typer.Argument(help="Folder of an adapter or a model, or its name on the Hub.")
+    ],
+    recipe: Annotated[
+        str, typer.Option(help="The recipe whose data, evaluation and gates judge it.")
+    ],
+    runs: Runs = Path("runs"),
+    device: Device = None,
+) -> None:
+    """Judge an adapter or model that was trained elsewhere: exit codes as of `gate`."""
+    _call("runner.commands.eval:evaluate", target, recipe=recipe, runs=runs, device=device)
 
 
 @app.command()
@@ -177,6 +227,8 @@ def evaluate_subject(
     device: Annotated[str, typer.Option()],
     out: Annotated[Path, typer.Option()],
     parent: Annotated[int, typer.Option()],
+    target: Annotated[str | None, typer.Option()] = None,
+    partial: Annotated[Path | None, typer.Option()] = None,
 ) -> None:
     """Evaluate one subject of a run; what `run` calls in a fresh process."""
     from runner.parent import die_with_parent
@@ -192,6 +244,8 @@ def evaluate_subject(
         runs=runs,
         device=device,
         out=out,
+        target=target,
+        partial=partial,
     )
 
 

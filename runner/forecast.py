@@ -26,7 +26,13 @@ PROCESS_BYTES = 700_000_000  # Python with PyTorch and transformers, before any 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What a run will take. Seconds and bytes are estimates; counts are exact."""
+    """What a run will take. Seconds and bytes are estimates; counts are exact.
+
+    The few examples that are evaluated twice (``evaluation.instrument_check``) are not counted.
+
+    ``gates`` says of each gate what it can show with the examples there are, and ``hopeless_gates``
+    of which there are too few.
+    """
 
     steps: int
     epochs: float
@@ -37,6 +43,7 @@ class Forecast:
     memory_bytes: int
     seconds: float
     finished_stages: tuple[str, ...]
+    gates: tuple[str, ...]
     hopeless_gates: tuple[str, ...]
 
 
@@ -45,6 +52,7 @@ def forecast_run(
     data: PreparedData,
     *,
     finished_stages: tuple[str, ...],
+    gates: tuple[str, ...],
     hopeless_gates: tuple[str, ...],
 ) -> Forecast:
     """Forecast ``plan`` on its prepared data.
@@ -73,6 +81,7 @@ def forecast_run(
         memory_bytes=_memory(plan, adapter, train.longest),
         seconds=operations / (REACHED * matrix_operations_per_second(plan.device)),
         finished_stages=finished_stages,
+        gates=gates,
         hopeless_gates=hopeless_gates,
     )
 
@@ -85,7 +94,13 @@ def _evaluation_tokens(plan: Plan, data: PreparedData) -> tuple[int, int]:
     for task in evaluation.generation:
         rows = data.partitions[task.data].rows
         answers = min(rows, task.limit or rows)
-        generated += answers * task.decoding.max_new_tokens
+        generated += answers * task.answers * task.decoding.max_new_tokens
+    for found in plan.benchmarks:
+        part = data.part(found.name)
+        if found.block.kind == "generation":
+            generated += part.rows * found.block.answers * found.block.decoding.max_new_tokens
+        else:
+            scored += part.tokens
     return subjects * scored, subjects * generated
 
 

@@ -6,21 +6,25 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from runner.base_model.loaded_model import apply_threads, choose_device
 from runner.base_model.model_source import ModelSource, find_model
 from runner.base_model.quantization import trainable_kernel
+from runner.benchmarks.named_benchmark import NamedBenchmark, resolve_benchmarks
+from runner.data.extra_sets import resolve_sets
 from runner.data.formats.row_formats import plugin_identity
 from runner.data.reading.sources import SourceRecord, pinned_dataset, resolve_source
 from runner.digests import digest_of_json, file_digest
 from runner.errors import MachineError
+from runner.quickstart_data import code_execution_block
 from runner.recipe import Recipe
 from runner.recipe_reading.recipe_file import read_recipe
 from runner.run_folder import RunFolder
 from runner.stored_json import write_bytes, write_json
+from runner.target import FoundTarget, told_differences
 from runner.training.trainer_setup import choose_optimizer
 from runner.versions import LEARNING, code_digest, installed_versions
 
@@ -34,7 +38,8 @@ RUN_ID_LENGTH = 12
 class Plan:
     """A recipe with everything that it leaves open decided.
 
-    Two plans with the same ``run_id`` train the same adapter.
+    Two plans with the same ``run_id`` train the same adapter, or judge the same ``target``, which
+    was trained elsewhere. ``sets`` are the sources of the sets of rows beside the dataset.
     """
 
     recipe: Recipe
@@ -46,6 +51,9 @@ class Plan:
     versions: dict[str, str]
     run_id: str
     folder: RunFolder
+    target: FoundTarget | None = None
+    sets: Mapping[str, SourceRecord] = field(default_factory=dict)
+    benchmarks: tuple[NamedBenchmark, ...] = ()
 
     @property
     def base_folder(self) -> Path:
@@ -76,7 +84,7 @@ def make_plan(
         RecipeError: every fault of the recipe.
         MachineError: its data or model cannot be found, or the device is not there.
     """
-    recipe = read_recipe(recipe_file)
+    recipe = read_recipe(recipe_file, in_place=True)
     dataset = recipe.dataset
     if pinned.data is not None:
         dataset = pinned_dataset(dataset, pinned.data)
@@ -106,7 +114,27 @@ def make_plan(
         versions=versions,
         run_id=run_id,
         folder=RunFolder(runs / recipe.name / run_id),
+        sets=resolve_sets(recipe, recipe_file.parent),
+        benchmarks=resolve_benchmarks(recipe, recipe_file.parent),
     )
+
+
+def plan_for_target(plan: Plan, found: FoundTarget) -> Plan:
+    """``plan``, but to judge ``found`` instead of an adapter that the recipe trains."""
+    digest = digest_of_json({"run": plan.run_id, "target": found.target.digest})
+    run_id = f"eval-{digest[:RUN_ID_LENGTH]}"
+    notes = (*found.target.notes, *told_differences(found.target, plan.recipe.model.base))
+    return replace(
+        plan,
+        run_id=run_id,
+        folder=RunFolder(plan.folder.path.with_name(run_id)),
+        target=replace(found, target=replace(found.target, notes=notes)),
+    )
+
+
+def judges_whole_model(plan: Plan) -> bool:
+    """Whether a model itself is judged, and not an adapter on the recipe's base model."""
+    return plan.target is not None and plan.target.target.kind == "model"
 
 
 def _template_file_digest(recipe: Recipe, folder: Path) -> str | None:
@@ -127,6 +155,14 @@ def decisions_of(plan: Plan) -> list[str]:
         chosen.append(f"model.dtype: auto is {auto}")
     if recipe.quantization.method == "gptq" and recipe.quantization.kernel == "auto":
         chosen.append(f"quantization.kernel: auto is {trainable_kernel(plan.device)}")
+    if plan.target is not None:
+        return [*chosen, *plan.target.target.notes]
+    execution = code_execution_block(recipe, plan.base_folder)
+    if execution is not None and recipe.evaluation.code_execution is None:
+        chosen.append(
+            "evaluation.code_execution: null is subprocess (unsafe: limits only), since the data "
+            "are the quickstart's own"
+        )
     _, substituted = choose_optimizer(recipe.training.optimizer, plan.device)
     return [*chosen, *([substituted] if substituted else [])]
 
@@ -154,13 +190,17 @@ def write_lock(
 def lock_of(plan: Plan) -> dict[str, Any]:
     """Everything that made the run what it is; no path of this machine is in it."""
     recipe = plan.recipe.model_dump(mode="json")
+    judged = {} if plan.target is None else {"target": plan.target.target.as_json()}
     return {
+        **judged,
         "proofbox": plan.versions.get("proofbox", "unknown"),
         "recipe": recipe,
         "recipe_digest": digest_of_json(recipe),
         "run_id": plan.run_id,
         "code_digest": code_digest(LEARNING),
         "data": plan.source.as_json(),
+        "sets": {name: source.as_json() for name, source in plan.sets.items()},
+        "benchmarks": [benchmark.as_json() for benchmark in plan.benchmarks],
         "model": {
             "name": plan.model.name,
             "digest": plan.model.digest,

@@ -7,7 +7,7 @@ recipe's file, and whoever opens them resolves them.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -100,6 +100,18 @@ class Columns(Block):
         description="Column with Python asserts that run after the answer's code. "
         "The metric tests_passed needs it.",
         examples=["tests"],
+    )
+    slice: Text | None = Field(
+        default=None,
+        description="Column by whose values the held-out loss is also reported, such as a topic.",
+        examples=["topic", None],
+    )
+    cluster: Text | None = Field(
+        default=None,
+        description="Column whose equal values depend on each other, such as questions about one "
+        "document: intervals then count them as one. null: partition.group where that is given, "
+        "else every row by itself.",
+        examples=["document", None],
     )
 
 
@@ -289,8 +301,8 @@ class Leaks(Block):
     )
 
 
-class Dataset(Block):
-    """Where examples come from and what their columns mean."""
+class Rows(Block):
+    """Where rows come from and what their columns mean."""
 
     source: Text | Annotated[tuple[Text | Source, ...], Field(min_length=1, max_length=1000)] = (
         Field(
@@ -334,20 +346,10 @@ class Dataset(Block):
         description="Names of the columns, where they differ from the format's own.",
         examples=[{"instruction": "question", "input": None, "output": "answer"}],
     )
-    partition: Partition = Field(
-        default=Partition(),
-        description="How rows are divided into train, validation and test.",
-        examples=[{"by": "position", "train": 0.8, "validation": 0.1, "test": 0.1}],
-    )
     violations: Violations = Field(
         default=Violations(),
         description="What happens to rows that break a rule of the label contract.",
         examples=[{"special_token_in_text": "escape", "empty_answer": "drop"}],
-    )
-    leaks: Leaks = Field(
-        default=Leaks(),
-        description="What happens to rows that occur in more than one partition.",
-        examples=[{"exact": "error", "near": "drop_from_train", "threshold": 0.7}],
     )
 
     @property
@@ -355,6 +357,21 @@ class Dataset(Block):
         """``source`` as a tuple of blocks, however it is written."""
         given = (self.source,) if isinstance(self.source, str) else self.source
         return tuple(Source(path=item) if isinstance(item, str) else item for item in given)
+
+
+class Dataset(Rows):
+    """Where examples come from, what their columns mean, and how they are divided."""
+
+    partition: Partition = Field(
+        default=Partition(),
+        description="How rows are divided into train, validation and test.",
+        examples=[{"by": "position", "train": 0.8, "validation": 0.1, "test": 0.1}],
+    )
+    leaks: Leaks = Field(
+        default=Leaks(),
+        description="What happens to rows that occur in more than one partition.",
+        examples=[{"exact": "error", "near": "drop_from_train", "threshold": 0.7}],
+    )
 
     @property
     def partition_names(self) -> tuple[PartitionName, ...]:
@@ -628,6 +645,210 @@ class DecodingBlock(Block):
     )
 
 
+class MetricBlock(Block):
+    """A metric with options. Each option belongs to the metrics that its description names."""
+
+    # Also where a recipe is stored again, so that what is stored is a recipe.
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
+
+    name: Text | None = Field(
+        default=None,
+        description="A metric by name: one of proofbox or of an installed plug-in, or hub: and a "
+        "name on the Hugging Face Hub, or hub: and the path of a folder of the evaluate library.",
+        examples=["exact_match", "hub:accuracy", "hub:./metrics/wer", None],
+    )
+    file: Annotated[String, Field(pattern=r"^.+\.py:[A-Za-z_][A-Za-z0-9_]*$")] | None = Field(
+        default=None,
+        description="A metric of your own: a Python file relative to this recipe, a colon, and the "
+        "name of the class in it. Instead of name.",
+        examples=["metrics/mine.py:MyMetric", None],
+    )
+    renamed: Annotated[String, Field(pattern=r"^[A-Za-z][A-Za-z0-9_@-]*$")] | None = Field(
+        alias="as",
+        default=None,
+        description="Name of its figure; of a metric with several figures, what their names begin "
+        "with. null: as the metric calls them.",
+        examples=["exact_match_ignoring_case", None],
+    )
+    ignore: tuple[
+        Literal["case", "number_format", "punctuation", "articles", "whitespace"], ...
+    ] = Field(
+        default=(),
+        description="What makes no difference (exact_match). number_format: 1,000 is 1000.0. "
+        "punctuation: that of ASCII. articles: a, an, the. whitespace: how much of it. "
+        "White space at the ends never does.",
+        examples=[["case", "punctuation", "articles", "whitespace"]],
+        json_schema_extra={"uniqueItems": True},
+    )
+    stemmer: Flag = Field(
+        default=False,
+        description="true: words are reduced to their stems first, by Porter's rules for English "
+        "(rouge).",
+        examples=[True],
+    )
+    tokenize: Literal["13a", "intl", "char", "zh", "none"] = Field(
+        default="13a",
+        description="How sacrebleu finds words (bleu).",
+        examples=["intl"],
+    )
+    lowercase: Flag = Field(
+        default=False,
+        description="true: upper and lower case are the same (bleu, chrf).",
+        examples=[True],
+    )
+    word_order: Annotated[int, Field(strict=True, ge=0, le=6), INTEGRAL] = Field(
+        default=0,
+        description="Longest n-gram of words that counts, beside those of characters (chrf). "
+        "2 is chrF++.",
+        examples=[2],
+    )
+    case_sensitive: Flag = Field(
+        default=False,
+        description="true: a word in another case is another word (ter).",
+        examples=[True],
+    )
+    json_schema: Text | dict[str, Any] | None = Field(
+        alias="schema",
+        default=None,
+        description="The JSON Schema that answers must follow (json_schema): written here, or a "
+        ".json file relative to this recipe.",
+        examples=["schemas/answer.json", {"type": "object", "required": ["name"]}, None],
+    )
+    k: Annotated[tuple[Count, ...], Field(min_length=1, max_length=20)] = Field(
+        default=(1,),
+        description="Of how many answers one must be right (pass_at_k); each gives a figure, "
+        "pass@1 and so on.",
+        examples=[[1, 10]],
+        json_schema_extra={"uniqueItems": True},
+    )
+    of: Text = Field(
+        default="tests_passed",
+        description="The figure that says which answers are right (pass_at_k). Its metric is one "
+        "of the same task.",
+        examples=["exact_match"],
+    )
+    figure: Text | None = Field(
+        default=None,
+        description="Which key of its result counts (hub: metrics, which need it).",
+        examples=["accuracy", None],
+    )
+    smaller_is_better: Flag = Field(
+        default=False,
+        description="true: less of it is better (hub: metrics).",
+        examples=[True],
+    )
+    revision: Text | None = Field(
+        default=None,
+        description="Branch, tag or commit (hub: metrics on the Hub, which need it: their code may "
+        "change).",
+        examples=["main", None],
+    )
+    options: dict[String, Any] = Field(
+        default={},
+        description="What its constructor (plug-ins and files) or its compute method (hub: "
+        "metrics) takes.",
+        examples=[{"threshold": 0.5}],
+    )
+
+
+class ExtractionBlock(Block):
+    """Which part of a text is scored; what is not found is an empty text."""
+
+    after: Text | None = Field(
+        default=None,
+        description="All up to the end of this text is cut off first.",
+        examples=["The answer is", None],
+    )
+    preset: Literal["last_number", "last_line", "last_boxed", "code_block", "json"] | None = Field(
+        default=None,
+        description="last_number: the number after ####, else the last one, without $ and "
+        "thousands' commas. last_line: the last that is not empty. last_boxed: what the last "
+        "\\boxed{} holds. code_block: what a code fence holds. json: an object or a list.",
+        examples=["last_number", None],
+    )
+    regex: Text | None = Field(
+        default=None,
+        description="A regular expression of Python, in place of a preset.",
+        examples=["Answer: ([A-D])", None],
+    )
+    group: Annotated[int, Field(strict=True, ge=0, le=99), INTEGRAL] | None = Field(
+        default=None,
+        description="Which group of the regular expression counts. null: the first, or all that "
+        "was matched where there is none.",
+        examples=[2, None],
+    )
+    take: Literal["first", "last"] = Field(
+        default="first",
+        description="Which counts where after, regex, code_block or json is found several times.",
+        examples=["last"],
+    )
+
+
+class ExtractBlock(ExtractionBlock):
+    """Which part of an answer is scored, and of a reference; what is not found is an empty text."""
+
+    reference: ExtractionBlock | None = Field(
+        default=None,
+        description="Which part of each reference is compared with; null for all of it.",
+        examples=[{"preset": "last_number"}, None],
+    )
+
+
+# A server with OpenAI's interface takes four at most.
+StopStrings = Annotated[tuple[Text, ...], Field(max_length=4)]
+
+
+class Server(Block):
+    """A server with OpenAI's completions interface, and what it calls the models."""
+
+    url: Annotated[String, Field(pattern=r"^https?://\S+$")] = Field(
+        description="Where it is, up to and with the version: no key and no password in it.",
+        examples=["http://127.0.0.1:8000/v1"],
+    )
+    base_model: Text | None = Field(
+        default=None,
+        description="What the server calls the base model; null with evaluation.base: false.",
+        examples=["mistralai/Mistral-7B-Instruct-v0.2", None],
+    )
+    adapter_model: Text = Field(
+        description="What the server calls the base model with the adapter on it.",
+        examples=["my-adapter"],
+    )
+    api_key_env: Text | None = Field(
+        default=None,
+        description="Name of the environment variable that holds the API key; null for no key. "
+        "The key itself is nowhere stored.",
+        examples=["EVALUATION_API_KEY", None],
+    )
+    prompts: Literal["tokens", "text"] = Field(
+        default="tokens",
+        description="tokens: prompts are sent as token ids, which leaves nothing open. text: for "
+        "servers that take only text.",
+        examples=["text"],
+    )
+    extensions: Literal["none", "vllm"] = Field(
+        default="none",
+        description="vllm: the server also takes what vLLM adds to the interface: top_k, "
+        "repetition_penalty, stop tokens; and tells token ids.",
+        examples=["vllm"],
+    )
+    timeout: Annotated[Number, Field(gt=0, le=86_400)] = Field(
+        default=300,
+        description="Seconds that one request may take.",
+        examples=[60],
+    )
+    retries: Annotated[int, Field(strict=True, ge=0, le=20), INTEGRAL] = Field(
+        default=4,
+        description="How often a request that failed for a passing reason is sent again.",
+        examples=[8],
+    )
+    concurrency: Annotated[int, Field(strict=True, ge=1, le=1024), INTEGRAL] = Field(
+        default=8,
+        description="Requests that are under way at once.",
+        examples=[64],
+    )
+
+
 class GenerationTask(Block):
     """Answers generated for a held-out partition, and the metrics that score them."""
 
@@ -650,11 +871,347 @@ class GenerationTask(Block):
         description="How answers are generated.",
         examples=[{"max_new_tokens": 128}],
     )
-    metrics: Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)] = Field(
-        description="Metrics that score the answers: exact_match, rouge, chrf, python_syntax, "
-        "tests_passed, or those of an installed plug-in.",
-        examples=[["rouge", "chrf"]],
+    stop: StopStrings = Field(
+        default=(),
+        description="Texts that end an answer and are no part of it, beside the stop tokens. They "
+        "are looked for in the answer, not in the reasoning before it.",
+        examples=[["\n\n", "Question:"]],
         json_schema_extra={"uniqueItems": True},
+    )
+    answers: Annotated[int, Field(strict=True, ge=1, le=10_000), INTEGRAL] = Field(
+        default=1,
+        description="Answers to each prompt, each drawn for itself. More than 1 only with "
+        "do_sample: true. Their scores are averaged over the prompt.",
+        examples=[10],
+    )
+    extract: ExtractBlock | None = Field(
+        default=None,
+        description="Which part of each answer is scored; null for all of it.",
+        examples=[{"preset": "last_number", "reference": {"preset": "last_number"}}, None],
+    )
+    metrics: Annotated[tuple[Text | MetricBlock, ...], Field(min_length=1, max_length=100)] = Field(
+        description="Metrics that score the answers, by name or with options: exact_match, "
+        "token_f1, rouge, bleu, chrf, ter, json_valid, json_schema, python_syntax, tests_passed, "
+        "pass_at_k, those of an installed plug-in, hub: metrics, or files of your own.",
+        examples=[["rouge", {"name": "chrf", "word_order": 2}]],
+        json_schema_extra={"uniqueItems": True},
+    )
+
+
+class HeldOutSet(Block):
+    """Rows of their own whose loss is measured: neutral text, other tasks."""
+
+    name: Annotated[String, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)] = Field(
+        description="Name of the set; a gate names its figures as <name>.<figure>.",
+        examples=["neutral"],
+    )
+    data: Rows = Field(
+        description="Where its rows come from.",
+        examples=[{"source": "data/neutral.jsonl", "format": "text"}],
+    )
+    template: Template | None = Field(
+        default=None,
+        description="How its rows become text; null: as the recipe's own rows.",
+        examples=[{"loss_on": "all"}, None],
+    )
+    divergence: Flag = Field(
+        default=False,
+        description="true: also measure kl, the Kullback-Leibler divergence of the adapter from "
+        "the base model on every supervised token, in nats.",
+        examples=[True],
+    )
+
+
+class FewShot(Block):
+    """Rows that are shown with their answers before each row that is asked."""
+
+    count: Annotated[int, Field(strict=True, ge=1, le=100), INTEGRAL] = Field(
+        description="How many rows are shown.",
+        examples=[5],
+    )
+    source: (
+        Text | Annotated[tuple[Text | Source, ...], Field(min_length=1, max_length=1000)] | None
+    ) = Field(
+        default=None,
+        description="Where they come from: rows like those of the benchmark's dataset. "
+        "null: the recipe's train partition.",
+        examples=["data/shots.jsonl", [{"path": "data/a.jsonl", "limit": 5}], None],
+    )
+    by: Literal["position", "hash"] = Field(
+        default="hash",
+        description="position: the first ones. hash: chosen by content and the recipe's seed. "
+        "A row that asks what is asked is never shown; the next one is.",
+        examples=["position"],
+    )
+    shown: Literal["turns", "text"] = Field(
+        default="turns",
+        description="turns: as earlier turns of the conversation. text: in the user's message, "
+        "before what is asked.",
+        examples=["text"],
+    )
+    separator: String = Field(
+        default="\n\n",
+        description="Text after each of them. Only with shown: text.",
+        examples=["\n\n"],
+    )
+
+
+class Choices(Block):
+    """What a multiple choice question offers. Give one of column, columns and texts."""
+
+    column: Text | None = Field(
+        default=None,
+        description="Column with the list of the choices' texts.",
+        examples=["choices", None],
+    )
+    columns: Annotated[tuple[Text, ...], Field(min_length=2, max_length=100)] | None = Field(
+        default=None,
+        description="Columns with the text of one choice each.",
+        examples=[["a", "b", "c", "d"], None],
+    )
+    texts: Annotated[tuple[Text, ...], Field(min_length=2, max_length=100)] | None = Field(
+        default=None,
+        description="The choices' texts, where they are the same for every row.",
+        examples=[["yes", "no"], None],
+    )
+    gold: Text = Field(
+        description="Column that says which choice is right.",
+        examples=["answer"],
+    )
+    gold_is: Literal["index", "letter", "text"] = Field(
+        default="index",
+        description="What that column holds. index: its number. letter: A for the first. "
+        "text: its text.",
+        examples=["letter"],
+    )
+    first_index: Literal[0, 1] = Field(
+        default=0,
+        description="The number of the first choice. Only with gold_is: index.",
+        examples=[1],
+    )
+
+
+class Benchmark(Block):
+    """Questions of their own, and how the answers to them are scored."""
+
+    name: Annotated[String, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)] = Field(
+        description="Name of the benchmark; a gate names its figures as <name>.<figure>.",
+        examples=["gsm8k-style"],
+    )
+    description: String = Field(
+        default="",
+        description="One sentence for people: what is asked.",
+        examples=["Grade-school mathematics in words, five shots"],
+    )
+    kind: Literal["generation", "multiple_choice"] = Field(
+        default="generation",
+        description="generation: answers are generated, and scored by metrics. multiple_choice: "
+        "the likeliest choice is the answer; the figures are accuracy and accuracy_per_byte.",
+        examples=["multiple_choice"],
+    )
+    dataset: Rows = Field(
+        description="Where its rows come from. Paths are relative to the file that this is in.",
+        examples=[{"source": "data/questions.jsonl"}],
+    )
+    skip: Annotated[int, Field(strict=True, ge=0, le=1_000_000_000), INTEGRAL] = Field(
+        default=0,
+        description="Leave out the first this many rows.",
+        examples=[2500],
+    )
+    limit: Count | None = Field(
+        default=None,
+        description="Ask only this many rows, after those that are skipped; null for all.",
+        examples=[200, None],
+    )
+    chat: Annotated[String, Field(pattern=r"^(tokenizer|chatml|none|.+\.jinja)$")] | None = Field(
+        default=None,
+        description="Chat template, as template.chat of a recipe: tokenizer, chatml, none, or the "
+        "path of a .jinja file. null: the recipe's.",
+        examples=["none", None],
+    )
+    system: Text | None = Field(
+        default=None,
+        description="System message in Jinja, over the row's columns; null for none.",
+        examples=["You solve problems step by step.", None],
+    )
+    prompt: Text | None = Field(
+        default=None,
+        description="User message in Jinja (format alpaca). "
+        "null: the instruction, then a blank line and the input where there is one.",
+        examples=["Question: {{ instruction }}\nAnswer:", None],
+    )
+    answer: Text | None = Field(
+        default=None,
+        description="The right answer in Jinja (format alpaca): what metrics compare with, and "
+        "what few-shot rows show. null: the output.",
+        examples=["{{ output }}", None],
+    )
+    delimiter: String = Field(
+        default="",
+        description="Text before each choice, and before each answer of few-shot rows that are "
+        "shown as text.",
+        examples=[" "],
+    )
+    max_length: Count = Field(
+        default=4096,
+        description="Longest prompt with its answer, in tokens.",
+        examples=[2048],
+    )
+    too_long: Literal["drop", "error"] = Field(
+        default="error",
+        description="What happens to a longer one. drop: left out, counted and listed. "
+        "error: the run stops.",
+        examples=["drop"],
+    )
+    few_shot: FewShot | None = Field(
+        default=None,
+        description="Rows that are shown with their answers first; null for none.",
+        examples=[{"count": 5, "source": "data/shots.jsonl"}, None],
+    )
+    choices: Choices | None = Field(
+        default=None,
+        description="The choices of kind multiple_choice.",
+        examples=[{"columns": ["a", "b", "c", "d"], "gold": "answer", "gold_is": "letter"}, None],
+    )
+    decoding: DecodingBlock = Field(
+        default=DecodingBlock(),
+        description="How answers are generated (kind generation).",
+        examples=[{"max_new_tokens": 128}],
+    )
+    stop: StopStrings = Field(
+        default=(),
+        description="Texts that end an answer and are no part of it (kind generation), as those "
+        "of a task under evaluation.generation.",
+        examples=[["\n\n", "Question:"]],
+        json_schema_extra={"uniqueItems": True},
+    )
+    answers: Annotated[int, Field(strict=True, ge=1, le=10_000), INTEGRAL] = Field(
+        default=1,
+        description="Answers to each prompt (kind generation). More than 1 only with "
+        "do_sample: true.",
+        examples=[10],
+    )
+    extract: ExtractBlock | None = Field(
+        default=None,
+        description="Which part of each answer is scored (kind generation); null for all of it.",
+        examples=[{"preset": "last_number", "reference": {"preset": "last_number"}}, None],
+    )
+    metrics: Annotated[tuple[Text | MetricBlock, ...], Field(max_length=100)] = Field(
+        default=(),
+        description="Metrics that score the answers (kind generation), as those of a task under "
+        "evaluation.generation.",
+        examples=[["exact_match"]],
+        json_schema_extra={"uniqueItems": True},
+    )
+    leaks: Literal["warn", "error", "ignore"] = Field(
+        default="warn",
+        description="What happens where a train row asks what is asked here, or nearly. warn: "
+        "listed, and figures are also reported without such rows. error: the run stops. "
+        "ignore: not looked for.",
+        examples=["error"],
+    )
+
+
+class LmEval(Block):
+    """Tasks of EleutherAI's lm-evaluation-harness (extra lm-eval), with its own scores."""
+
+    tasks: Annotated[tuple[Text, ...], Field(min_length=1, max_length=100)] = Field(
+        description="Names of tasks or groups of tasks; a gate names their figures as "
+        "<task>.<metric>, or <task>.<metric>-<filter> where a task has filters.",
+        examples=[["arc_easy", "my_task"]],
+        json_schema_extra={"uniqueItems": True},
+    )
+    include_path: Text | None = Field(
+        default=None,
+        description="Folder of task files of one's own, relative to this recipe. Paths of data in "
+        "them are relative to it. Python code in it is run. null for none.",
+        examples=["lm_eval_tasks", None],
+    )
+    num_fewshot: Annotated[int, Field(strict=True, ge=0, le=100), INTEGRAL] | None = Field(
+        default=None,
+        description="How many rows are shown with their answers; null: as each task says.",
+        examples=[5, None],
+    )
+    limit: Count | None = Field(
+        default=None,
+        description="Ask only the first this many rows of each task; null for all.",
+        examples=[200, None],
+    )
+    apply_chat_template: Flag = Field(
+        default=False,
+        description="Whether prompts are rendered by the recipe's chat template.",
+        examples=[True],
+    )
+    fewshot_as_multiturn: Flag = Field(
+        default=True,
+        description="Whether shown rows are turns of their own. Only with "
+        "apply_chat_template: true.",
+        examples=[False],
+    )
+    system: Text | None = Field(
+        default=None,
+        description="System message before every prompt; null for none.",
+        examples=["You answer in one word.", None],
+    )
+    batch_size: Annotated[int, Field(strict=True, ge=1, le=65_536), INTEGRAL] = Field(
+        default=8,
+        description="Rows computed at once.",
+        examples=[32],
+    )
+    leaks: Literal["warn", "ignore"] = Field(
+        default="warn",
+        description="What happens where a train row asks what a task asks, or nearly. warn: "
+        "listed, and figures are also reported without such rows. ignore: not looked for.",
+        examples=["ignore"],
+    )
+
+
+class CodeExecutionBlock(Block):
+    """Where answers' code is run, and what each program may use."""
+
+    backend: Literal["bubblewrap", "podman", "docker", "subprocess"] = Field(
+        description="bubblewrap: name spaces of Linux. podman, docker: a container each. "
+        "subprocess: limits alone; it is unsafe, since programs can read and write what you can. "
+        "Another one is never taken instead.",
+        examples=["bubblewrap"],
+    )
+    tests: Literal["beside", "apart"] = Field(
+        default="beside",
+        description="beside: the tests run in the answer's process. apart: in another one, which "
+        "calls the answer's functions; plain values alone pass, so that an answer cannot reach "
+        "the verdict or lie about being equal. Tests that need its classes cannot run apart.",
+        examples=["apart"],
+    )
+    seconds: Annotated[int, Field(strict=True, ge=1, le=3600), INTEGRAL] = Field(
+        default=3,
+        description="CPU time of a program; on the clock it has three times as much and 2 seconds.",
+        examples=[10],
+    )
+    memory_mb: Annotated[int, Field(strict=True, ge=64, le=1_000_000), INTEGRAL] = Field(
+        default=512,
+        description="Memory of each process, in MiB.",
+        examples=[1024],
+    )
+    processes: Annotated[int, Field(strict=True, ge=0, le=1000), INTEGRAL] = Field(
+        default=0,
+        description="Further processes and threads that a program may start.",
+        examples=[4],
+    )
+    file_mb: Annotated[int, Field(strict=True, ge=1, le=10_000), INTEGRAL] = Field(
+        default=1,
+        description="Largest file that a program may write, and most that it may print, in MiB.",
+        examples=[10],
+    )
+    disk_mb: Annotated[int, Field(strict=True, ge=2, le=100_000), INTEGRAL] = Field(
+        default=8,
+        description="All files of a program together, in MiB of memory. subprocess cannot hold it.",
+        examples=[64],
+    )
+    image: Text | None = Field(
+        default=None,
+        description="Image that has a python (podman, docker); it must be there already. "
+        "null: the official one of this Python's version.",
+        examples=["docker.io/library/python:3.11-slim", None],
     )
 
 
@@ -673,10 +1230,60 @@ class Evaluation(Block):
         examples=[["test"]],
         json_schema_extra={"uniqueItems": True},
     )
+    held_out: Annotated[tuple[HeldOutSet, ...], Field(max_length=100)] = Field(
+        default=(),
+        description="Further sets of rows whose held-out loss is measured. None of their rows is "
+        "trained on.",
+        examples=[
+            [{"name": "neutral", "data": {"source": "data/neutral.jsonl"}, "divergence": True}]
+        ],
+    )
     generation: Annotated[tuple[GenerationTask, ...], Field(max_length=100)] = Field(
         default=(),
         description="Tasks in which answers are generated and scored.",
         examples=[[{"name": "test-completions", "metrics": ["rouge"]}]],
+    )
+    benchmarks: Annotated[tuple[Text | Benchmark, ...], Field(max_length=100)] = Field(
+        default=(),
+        description="Benchmarks: files of their own relative to this recipe, or written here.",
+        examples=[["benchmarks/gsm8k-style.yaml"]],
+    )
+    lm_eval: LmEval | None = Field(
+        default=None,
+        description="Tasks of the lm-evaluation-harness; null for none.",
+        examples=[{"tasks": ["arc_easy"]}, None],
+    )
+    code_execution: CodeExecutionBlock | None = Field(
+        default=None,
+        description="Where answers' code is run; needed by tests_passed and pass_at_k. null: "
+        "nowhere, but for the quickstart's own data, whose answers run with limits alone.",
+        examples=[{"backend": "bubblewrap"}, None],
+    )
+    instrument_check: Annotated[int, Field(strict=True, ge=0, le=1_000_000), INTEGRAL] = Field(
+        default=32,
+        description="So many examples of each partition and task are evaluated twice, in other "
+        "batches: what differs is rounding, and a gate finer than it is refused. 0: none.",
+        examples=[100],
+    )
+    engine: Literal["transformers", "vllm", "openai"] = Field(
+        default="transformers",
+        description="What generates answers. vllm: in this process, from the base model's and the "
+        "adapter's folders (pip install 'proofbox[vllm]'). openai: a server of your own; no gate "
+        "may judge its answers, because nothing proves what it runs.",
+        examples=["vllm"],
+    )
+    server: Server | None = Field(
+        default=None,
+        description="The server of engine: openai; null for the other engines.",
+        examples=[
+            {
+                "url": "http://127.0.0.1:8000/v1",
+                "base_model": "mistralai/Mistral-7B-Instruct-v0.2",
+                "adapter_model": "my-adapter",
+                "extensions": "vllm",
+            },
+            None,
+        ],
     )
     samples: Annotated[tuple[Text, ...], Field(max_length=1000)] = Field(
         default=(),
@@ -714,6 +1321,18 @@ class GateBlock(Block):
         description="One-sided confidence with which the claim must hold.",
         examples=[0.99],
     )
+    against: Literal["base", "release"] = Field(
+        default="base",
+        description="What superior and non_inferior compare with. base: the base model. release: "
+        "the adapter of this recipe that was released last (or release.previous).",
+        examples=["release"],
+    )
+    first_release: Literal["inconclusive", "allow"] = Field(
+        default="inconclusive",
+        description="What holds of a gate against the last release while there is none. allow: it "
+        "passes, so that a first adapter can be released by the other gates.",
+        examples=["allow"],
+    )
 
 
 class Release(Block):
@@ -723,6 +1342,12 @@ class Release(Block):
         default="adapter",
         description="The adapter alone, to be used on its base model.",
         examples=["adapter"],
+    )
+    previous: Text | None = Field(
+        default=None,
+        description="Folder of the release that gates with against: release compare with, relative "
+        "to this recipe. null: the last one of this recipe among its runs.",
+        examples=["../releases/2026-03", None],
     )
 
 

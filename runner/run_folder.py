@@ -17,6 +17,9 @@ from typing import Any, TextIO
 from runner.errors import MachineError, UsageError
 from runner.stored_json import read_json, write_json
 
+# How the folders are named in which answers outlive the process that made them.
+_PARTIAL = ".partial-"
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -43,6 +46,11 @@ class RunFolder:
     def training(self) -> Path:
         """The record of the finished training."""
         return self.path / "training.json"
+
+    @property
+    def target(self) -> Path:
+        """In place of ``training``: what was judged, where it was trained elsewhere."""
+        return self.path / "subject.json"
 
     @property
     def evaluation(self) -> Path:
@@ -95,6 +103,11 @@ class RunFolder:
         return self.path / "release"
 
     @property
+    def released(self) -> Path:
+        """When the release was packed first."""
+        return self.path / "released.json"
+
+    @property
     def final(self) -> RunFolder:
         """The fit on all data made by ``proofbox finalize``; laid out like a run folder."""
         return RunFolder(self.path / "final")
@@ -139,14 +152,25 @@ class RunFolder:
     def withdraw(self, *, verdict: bool = False) -> None:
         """Take back the releases and, on request, all that was concluded from evaluations."""
         concluded = (self.verdict, self.evidence, self.report) if verdict else ()
-        for path in (self.release, self.final.release, *concluded):
+        for path in (self.release, self.released, self.final.release, *concluded):
             remove(path)
 
     def sweep(self) -> None:
-        """Remove what a killed process left half-written."""
+        """Remove what a killed process left half-written, but for answers that may be used."""
         for place in (self.path, self.evaluation, self.final.path):
             for leftover in place.glob(".*") if place.is_dir() else ():
-                remove(leftover)
+                if not leftover.name.startswith(_PARTIAL):
+                    remove(leftover)
+
+    def partial(self, subject: str, inputs: str) -> Path:
+        """Where the answers of ``subject`` are kept until its evaluation of ``inputs`` is whole."""
+        return self.evaluation / f"{_PARTIAL}{subject}-{inputs[:16]}"
+
+    def remove_partial(self, subject: str, *, but: Path | None = None) -> None:
+        """Remove answers that were kept for ``subject``, all ``but`` those of one evaluation."""
+        for kept in self.evaluation.glob(f"{_PARTIAL}{subject}-*"):
+            if kept != but:
+                remove(kept)
 
 
 def open_finished_run(path: Path) -> RunFolder:

@@ -10,23 +10,35 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalsuite.records import Evidence, Gate, Subject, Verdict
+from evalsuite.records import CodeExecution, Evidence, Gate, Subject, Verdict
+from runner.benchmarks.benchmark_leaks import find_benchmark_leaks, find_lm_eval_leaks
+from runner.benchmarks.lm_eval_source import check_lm_eval
 from runner.cache import cache_folder, copy_folder
 from runner.data.leaks.leak_report import LEAKED_FILE
+from runner.data.partition import SPLITS
 from runner.data.preparation import PreparedData
-from runner.data.prepared_data import LISTINGS
+from runner.data.prepared_data import LISTINGS, WHOLE
 from runner.digests import digest_of_json
 from runner.errors import DataError, ExitCode, ProofboxError
-from runner.plan import Plan, check_writable, write_lock
+from runner.judgement import check_ledger, check_previous, compared_release, judged
+from runner.plan import Plan, check_writable, judges_whole_model, write_lock
+from runner.previous_release import note_release
 from runner.progress import Progress
+from runner.quickstart_data import code_execution_block
 from runner.recipe import GateBlock, Recipe
 from runner.run_folder import RunFolder, remove
 from runner.stored_json import read_json, write_json
-from runner.subject_evaluation import evaluation_inputs, is_sealed_for, seal_evaluation
+from runner.subject_evaluation import (
+    evaluated_names,
+    evaluation_inputs,
+    is_sealed_for,
+    seal_evaluation,
+)
+from runner.target import Target
 from runner.training.adapter_files import folder_digest
 from runner.training.train_adapter import TrainedAdapter, read_training, train_adapter
 from runner.versions import MEASURING, code_digest
@@ -37,9 +49,9 @@ RUN_BYTES = 50_000_000
 CHECKPOINTS_BYTES = 4 * 12
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from datasets import Dataset
-
-    from runner.base_model.loaded_model import LoadedModel
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +89,7 @@ def timed(folder: RunFolder, stage: str, *, keep_first: bool = False) -> Iterato
     folder.note_seconds(stage, time.perf_counter() - started, keep_first=keep_first)
 
 
-def start(plan: Plan, *, restart: bool, progress: Progress) -> None:
+def start(plan: Plan, *, restart: bool, progress: Progress, previous: Path | None = None) -> None:
     """Refuse what cannot succeed, make the run folder ready, and say what will happen."""
     from runner.base_model.loaded_model import model_skeleton, quiet_libraries
     from runner.base_model.quantization import check_quantization
@@ -87,6 +99,8 @@ def start(plan: Plan, *, restart: bool, progress: Progress) -> None:
     check_quantization(plan.recipe.quantization, plan.model)
     skeleton = model_skeleton(plan.recipe, plan.model)
     check_targets(skeleton, plan.recipe.lora.target_modules)
+    code_runs_in = check_code_execution(plan)
+    check_lm_eval(plan.recipe, plan.base_folder)
     parameters = count_adapter_parameters(skeleton, plan.recipe.lora)
     check_writable(plan.folder.path, needed_bytes=RUN_BYTES + CHECKPOINTS_BYTES * parameters)
     if restart:
@@ -102,14 +116,21 @@ def start(plan: Plan, *, restart: bool, progress: Progress) -> None:
         f"  {plan.model.architecture}, {plan.model.parameters / 1e6:,.1f} M parameters, on "
         f"{plan.device} with {plan.threads} threads; adapter of {parameters:,} parameters"
     )
+    if code_runs_in is not None:
+        progress.announce(f"  answers' code runs in {code_runs_in}")
+    check_ledger(plan.recipe_file, plan.folder.path.parent.parent, progress.announce)
+    check_previous(plan, previous)
 
 
 def recipe_changed(plan: Plan) -> bool:
     """Whether the folder holds records of this run under another evaluation, gates or name."""
     if not plan.folder.lock.is_file():
         return False
+    lock = read_json(plan.folder.lock)
     recipe = plan.recipe.model_dump(mode="json")
-    return bool(read_json(plan.folder.lock)["recipe_digest"] != digest_of_json(recipe))
+    benchmarks = [benchmark.as_json() for benchmark in plan.benchmarks]
+    same = lock["recipe_digest"] == digest_of_json(recipe) and lock["benchmarks"] == benchmarks
+    return not same
 
 
 def prepare(plan: Plan, progress: Progress) -> PreparedData:
@@ -117,25 +138,35 @@ def prepare(plan: Plan, progress: Progress) -> PreparedData:
     with timed(plan.folder, "prepare", keep_first=True):
         data = prepared(plan, progress)
     if plan.folder.training.is_file() or plan.folder.checkpoints.is_dir():
-        check_partitions(plan.folder, data)
+        check_partitions(plan.folder, data, sets=False)
+    leaks = find_benchmark_leaks(data, plan.recipe, plan.benchmarks)
+    if leaks is not None:
+        data = replace(data, leaks=leaks.report(data.leaks))
+        progress.announce(leaks.summary())
     write_json(plan.folder.data, data.as_json())
     copy_listings(data, plan.folder.listings)
+    if leaks is not None:
+        leaks.add_to(plan.folder.listings)
     write_lock(
         plan,
-        {name: part.digest for name, part in data.partitions.items()},
+        data.memberships,
         decisions=data_decisions(data),
     )
     return data
 
 
-def check_partitions(folder: RunFolder, data: PreparedData) -> None:
+def check_partitions(folder: RunFolder, data: PreparedData, *, sets: bool = True) -> None:
     """Membership of every partition is what the lock says: in every process that loads the data.
+
+    ``sets`` are checked too, unless the recipe's evaluation may have been changed since.
 
     Raises:
         DataError: a partition holds other rows.
     """
     locked = read_json(folder.lock)["partitions"]
-    found = {name: part.digest for name, part in data.partitions.items()}
+    found = data.memberships
+    if not sets:
+        locked, found = ({n: d for n, d in all_.items() if n in SPLITS} for all_ in (locked, found))
     if found != locked:
         changed = ", ".join(sorted(n for n in {*locked, *found} if locked.get(n) != found.get(n)))
         raise DataError(
@@ -161,8 +192,39 @@ def prepared(plan: Plan, progress: Progress) -> PreparedData:
             announce=progress.announce,
             on_progress=lambda what, done, total: advance(done, total, what),
         )
+        data = prepared_sets(plan, data, tokenizer, progress)
     progress.announce(data_summary(data))
     return data
+
+
+def prepared_sets(
+    plan: Plan, data: PreparedData, tokenizer: PreTrainedTokenizerBase, progress: Progress
+) -> PreparedData:
+    """``data`` with the sets of rows that are evaluated beside it; cached by content."""
+    from runner.benchmarks.benchmark_data import with_benchmarks
+    from runner.data.extra_sets import with_sets
+
+    data = with_sets(
+        data,
+        plan.recipe,
+        plan.sets,
+        tokenizer,
+        base_folder=plan.base_folder,
+        cache_folder=cache_folder(),
+        vocabulary=plan.model.vocabulary or None,
+        announce=progress.announce,
+    )
+    return with_benchmarks(
+        data,
+        plan.recipe,
+        plan.source,
+        plan.benchmarks,
+        tokenizer,
+        base_folder=plan.base_folder,
+        cache_folder=cache_folder(),
+        vocabulary=plan.model.vocabulary or None,
+        announce=progress.announce,
+    )
 
 
 def data_decisions(data: PreparedData) -> list[str]:
@@ -204,6 +266,8 @@ def data_summary(data: PreparedData) -> str:
         )
     if len(lines) > 1 or data.dropped or data.truncated:
         lines.append("  details: proofbox preview RECIPE --violations")
+    for name, extra in data.sets.items():
+        lines.append(f"  {name} ({extra.format}): {extra.part(WHOLE).rows:,} examples, held out")
     return "\n".join(lines)
 
 
@@ -212,31 +276,76 @@ def evaluate(plan: Plan, data: PreparedData, subject: Subject, progress: Progres
     folder = plan.folder.evaluation / subject
     if subject == "base" and not plan.recipe.evaluation.base:
         remove(folder)
+        plan.folder.remove_partial(subject)
         return
     inputs = inputs_of(plan, data, subject)
+    plan.folder.remove_partial(subject, but=plan.folder.partial(subject, inputs))
     if is_sealed_for(folder, inputs):
         progress.announce(f"  evaluation of the {subject}: done before")
         return
     cached = cache_folder() / "evaluations" / inputs
+    # What a server runs may change behind its name: its answers are this run's alone.
+    shared = subject == "base" and plan.recipe.evaluation.engine != "openai"
     remove(folder)
-    if subject == "base" and is_sealed_for(cached, inputs):
+    if shared and is_sealed_for(cached, inputs):
         copy_folder(cached, folder)
         if is_sealed_for(folder, inputs):
             progress.announce("  evaluation of the base: taken from the cache")
+            plan.folder.remove_partial(subject)
             return
     started = time.perf_counter()
     with timed(plan.folder, f"evaluate {subject}"):
         _evaluate_in_fresh_process(plan, subject, inputs)
     progress.announce(f"  evaluated the {subject} in {time.perf_counter() - started:.0f} s")
-    if subject == "base":
+    plan.folder.remove_partial(subject)
+    if shared:
         remove(cached)  # it was damaged, or it is not there
         copy_folder(folder, cached)
 
 
 def inputs_of(plan: Plan, data: PreparedData, subject: Subject) -> str:
     """Digest of everything that the evaluation of ``subject`` depends on."""
-    adapter = folder_digest(plan.folder.adapter) if subject == "adapter" else None
-    return evaluation_inputs(plan, data, adapter)
+    adapter = judged_digest(plan) if subject == "adapter" else None
+    execution = code_execution_of(plan)
+    if execution is None:
+        return evaluation_inputs(plan, data, adapter, code_execution=None)
+    from evalsuite.sandbox import describe
+
+    return evaluation_inputs(plan, data, adapter, code_execution=describe(execution))
+
+
+def code_execution_of(plan: Plan) -> CodeExecution | None:
+    """Where answers' code is run, and what it may use; None where none is."""
+    block = code_execution_block(plan.recipe, plan.base_folder)
+    return None if block is None else CodeExecution(**block.model_dump())
+
+
+def check_code_execution(plan: Plan) -> str | None:
+    """Try the recipe's backend for code before anything is trained; gives what it is.
+
+    Raises:
+        SandboxError: it is missing or does not work here; another one is never taken instead.
+    """
+    execution = code_execution_of(plan)
+    if execution is None:
+        return None
+    from evalsuite.sandbox import check_backend
+
+    return check_backend(execution)
+
+
+def judged_digest(plan: Plan) -> str:
+    """Digest of what is judged, as it lies on disk."""
+    if plan.target is not None and judges_whole_model(plan):
+        return plan.target.target.digest
+    return folder_digest(plan.folder.adapter)
+
+
+def _judged_place(plan: Plan) -> Path:
+    """Where that lies: the run's own copy of an adapter, or a whole model's own folder."""
+    if plan.target is not None and judges_whole_model(plan):
+        return plan.target.place
+    return plan.folder.adapter
 
 
 def _evaluate_in_fresh_process(plan: Plan, subject: Subject, inputs: str) -> None:
@@ -249,6 +358,8 @@ def _evaluate_in_fresh_process(plan: Plan, subject: Subject, inputs: str) -> Non
         *("--subject", subject, "--run-id", plan.run_id, "--device", plan.device),
         *("--runs", str(plan.folder.path.parent.parent.resolve())),
         *("--out", str(private.resolve()), "--parent", str(os.getpid())),
+        *("--partial", str(plan.folder.partial(subject, inputs).resolve())),
+        *(() if plan.target is None else ("--target", str(_judged_place(plan).resolve()))),
     ]
     # -P: modules of the user's own folder must not stand in for ours.
     command = [sys.executable, "-P", "-m", "runner", *arguments]
@@ -316,7 +427,7 @@ def train_on(
 
     quiet_libraries()
     loaded = load_model(plan.recipe, plan.model, device=plan.device)
-    save_tokenizer(loaded, data, folder.tokenizer)
+    save_tokenizer(loaded.tokenizer, data, folder.tokenizer)
     with memory_explained("hardware.micro_batch_size, or set hardware.activation_checkpointing"):
         adapter = train_adapter(
             plan.recipe, loaded, rows, folder, progress=progress, validate=validate
@@ -330,9 +441,9 @@ def train_on(
     return adapter
 
 
-def save_tokenizer(loaded: LoadedModel, data: PreparedData, target: Path) -> None:
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, data: PreparedData, target: Path) -> None:
     """Save the tokenizer as it was trained with, padding on the left as generation needs it."""
-    tokenizer = copy.deepcopy(loaded.tokenizer)
+    tokenizer = copy.deepcopy(tokenizer)
     tokenizer.chat_template = data.chat_template
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"
     remove(target)
@@ -365,20 +476,32 @@ def evaluation_batch_tokens(recipe: Recipe, device: str) -> int:
     return 32_768 if device == "cuda" else 4_096
 
 
-def weigh(plan: Plan, data: PreparedData, adapter: TrainedAdapter) -> Evidence:
-    """Pair the stored results of base and adapter into the evidence that gates judge."""
+def weigh(
+    plan: Plan,
+    data: PreparedData,
+    adapter: TrainedAdapter | Target,
+    progress: Progress,
+    *,
+    previous: Path | None = None,
+) -> Evidence:
+    """Pair the stored results of base and adapter into the evidence that gates judge.
+
+    ``previous`` is a release that gates compare with instead of the recipe's last one.
+    """
     from evalsuite.clean_rows import read_leaked
     from evalsuite.evidence import gather_evidence
     from evalsuite.record_files import write_evidence
     from evalsuite.records import Identity
 
     evaluation = plan.recipe.evaluation.model_dump(mode="json")
-    used = {*plan.recipe.evaluation.loss, *(t.data for t in plan.recipe.evaluation.generation)}
+    used = evaluated_names(plan)
+    asked = [[b.name, b.digest] for b in plan.benchmarks]
+    add_lm_eval_leaks(plan, data)
     identity = Identity(
         data_digest=plan.source.digest,
         template_digest=data.template_digest,
-        examples_digest=digest_of_json({n: data.partitions[n].digest for n in sorted(used)}),
-        decoding_digest=digest_of_json(evaluation["generation"]),
+        examples_digest=digest_of_json({n: data.part(n).digest for n in sorted(used)}),
+        decoding_digest=digest_of_json([evaluation["generation"], asked, evaluation["lm_eval"]]),
         code_version=code_digest(MEASURING),
     )
     evidence = gather_evidence(
@@ -388,17 +511,30 @@ def weigh(plan: Plan, data: PreparedData, adapter: TrainedAdapter) -> Evidence:
         base_digest=plan.model.digest,
         adapter_digest=adapter.adapter_digest,
         leaked=read_leaked(plan.folder.listings / LEAKED_FILE),
+        release=compared_release(plan, previous, progress.announce),
     )
     write_evidence(evidence, plan.folder.evidence)
     return evidence
 
 
-def judge(plan: Plan, evidence: Evidence) -> Verdict:
-    """Judge the recipe's gates."""
-    from evalsuite.gates import judge as judge_gates
+def add_lm_eval_leaks(plan: Plan, data: PreparedData) -> None:
+    """Look for the questions of lm-eval's tasks in train: known once they have been asked."""
+    block = plan.recipe.evaluation.lm_eval
+    if block is None or block.leaks == "ignore":
+        return
+    folder = plan.folder.evaluation / "adapter"
+    leaks = find_lm_eval_leaks(folder, data, plan.recipe.dataset.leaks)
+    if leaks is not None:
+        write_json(plan.folder.data, replace(data, leaks=leaks.report(data.leaks)).as_json())
+        leaks.add_to(plan.folder.listings)
+
+
+def judge(plan: Plan, evidence: Evidence, progress: Progress) -> Verdict:
+    """Judge the recipe's gates, and note in the ledger what they looked at."""
     from evalsuite.record_files import write_verdict
 
-    verdict = judge_gates(gates_of(plan.recipe.gates), evidence)
+    gates = gates_of(plan.recipe.gates)
+    verdict = judged(gates, evidence, plan.folder, plan.recipe_file, announce=progress.announce)
     write_verdict(verdict, plan.folder.verdict)
     return verdict
 
@@ -412,6 +548,8 @@ def gates_of(blocks: tuple[GateBlock, ...]) -> tuple[Gate, ...]:
             margin=block.margin or 0.0,
             at=block.at,
             confidence=block.confidence,
+            against=block.against,
+            first_release=block.first_release,
         )
         for block in blocks
     )
@@ -425,10 +563,16 @@ def report(plan: Plan) -> None:
         write_run_report(plan.folder.path, plan.folder.report)
 
 
-def release(folder: RunFolder, verdict: Verdict, *, final: bool = False) -> Path | None:
+def release(
+    folder: RunFolder,
+    verdict: Verdict,
+    *,
+    final: bool = False,
+    key: Ed25519PrivateKey | None = None,
+) -> Path | None:
     """Pack the release where every gate holds; otherwise there is none, and no old one is left.
 
-    ``final`` packs the fit on all data, whose figures are those of the gated run.
+    ``final`` packs the fit on all data, whose figures are those of the gated run. ``key`` signs.
 
     Raises:
         MachineError: adapter, tokenizer, evaluations or evidence are not those that were judged.
@@ -444,4 +588,7 @@ def release(folder: RunFolder, verdict: Verdict, *, final: bool = False) -> Path
     adapter = folder.final if final else folder
     # The stored verdict may have been given again since the report was written.
     write_run_report(folder.path, folder.report)
-    return make_release(folder, adapter, card=model_card(folder.path, final=final))
+    packed = make_release(folder, adapter, card=model_card(folder.path, final=final), key=key)
+    if not final and verdict.adapter_digest is not None:
+        note_release(folder, verdict.adapter_digest)
+    return packed

@@ -6,9 +6,12 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from runner.benchmarks.lm_eval_source import lm_eval_identity
+from runner.data.extra_sets import extra_sets
 from runner.data.preparation import PreparedData
 from runner.digests import digest_of_json, file_digest
 from runner.errors import MachineError
+from runner.metric_files import metric_identities
 from runner.plan import Plan
 from runner.stored_json import read_json, write_json
 from runner.versions import MEASURING, code_digest
@@ -16,13 +19,24 @@ from runner.versions import MEASURING, code_digest
 SEAL = "sealed.json"
 
 
-def evaluation_inputs(plan: Plan, data: PreparedData, adapter_digest: str | None) -> str:
+def evaluated_names(plan: Plan) -> list[str]:
+    """The partitions, sets of rows and benchmarks that an evaluation reads."""
+    evaluation = plan.recipe.evaluation
+    tasks = (task.data for task in evaluation.generation)
+    sets = (extra.name for extra in extra_sets(plan.recipe))
+    benchmarks = (found.name for found in plan.benchmarks)
+    return sorted({*evaluation.loss, *tasks, *sets, *benchmarks})
+
+
+def evaluation_inputs(
+    plan: Plan, data: PreparedData, adapter_digest: str | None, *, code_execution: str | None
+) -> str:
     """Digest of everything that an evaluation of one subject depends on.
 
-    ``adapter_digest`` is None for the base model.
+    ``adapter_digest`` is None for the base model; ``code_execution`` is the backend with its
+    version and limits, None where no code is run.
     """
     recipe = plan.recipe
-    used = {*recipe.evaluation.loss, *(task.data for task in recipe.evaluation.generation)}
     evaluation: dict[str, Any] = recipe.evaluation.model_dump(mode="json", exclude={"base"})
     return digest_of_json(
         {
@@ -34,8 +48,15 @@ def evaluation_inputs(plan: Plan, data: PreparedData, adapter_digest: str | None
             "system": recipe.template.system,
             "thinking": data.thinking,
             "answer_marker": data.answer_marker,
-            "partitions": {name: data.partitions[name].sha256 for name in sorted(used)},
+            "partitions": {name: data.part(name).sha256 for name in evaluated_names(plan)},
             "evaluation": evaluation,
+            "metrics": {
+                task.name: metric_identities(task.metrics, plan.base_folder)
+                for task in recipe.evaluation.generation
+            },
+            "benchmarks": {found.name: found.digest for found in plan.benchmarks},
+            "lm_eval": lm_eval_identity(recipe, plan.base_folder),
+            "code_execution": code_execution,
             # The adapter's process also proves that it sits on the base that was evaluated.
             "beside_base": adapter_digest is not None and recipe.evaluation.base,
             "seed": recipe.seed,

@@ -11,12 +11,12 @@ from pathlib import Path
 TRACKED = (
     "proofbox", "torch", "transformers", "peft", "trl", "accelerate", "datasets", "tokenizers",
     "safetensors", "evaluate", "sacrebleu", "rouge-score", "scipy", "numpy", "pyarrow", "rensa",
-    "gptqmodel", "bitsandbytes", "jinja2",
+    "gptqmodel", "bitsandbytes", "jinja2", "vllm", "jsonschema",
 )  # fmt: skip
 # The modules that decide what an adapter learns, and those that decide how it is measured.
 PREPARING = ("runner/data", "runner/digests.py")
 LEARNING = (*PREPARING, "runner/base_model", "runner/training")
-MEASURING = ("evalsuite", *PREPARING, "runner/base_model")
+MEASURING = ("evalsuite", *PREPARING, "runner/benchmarks", "runner/base_model")
 
 
 def installed_versions() -> dict[str, str]:

@@ -14,7 +14,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("runner", "evalsuite", "reports")
 HEAVY = ("torch", "transformers", "datasets", "trl", "peft", "pandas", "evaluate")
 # Where runner may use the other two packages: the pipeline with its stages, and the command line.
-JOINTS = ("runner/pipeline.py", "runner/stages.py", "runner/cli.py", "runner/commands/")
+JOINTS = (
+    "runner/pipeline.py",
+    "runner/stages.py",
+    "runner/judgement.py",
+    "runner/cli.py",
+    "runner/commands/",
+)
 
 
 def imports_of(path: Path, *, top_level_only: bool = False) -> Iterator[tuple[int, str]]:
@@ -47,7 +53,7 @@ def forbidden(place: str, name: str) -> bool:
     if package == "reports":
         return top in ("runner", "torch", "transformers", "trl", "peft")
     if top in ("evalsuite", "reports"):
-        names_only = name.startswith("evalsuite.catalogue")
+        names_only = name.startswith(("evalsuite.catalogue", "evalsuite.figures"))
         return not (names_only or place.startswith(JOINTS))
     return False
 

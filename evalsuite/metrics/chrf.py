@@ -1,57 +1,39 @@
-"""chrF: F-score of character n-grams over the whole corpus (Popović 2015)."""
+"""chrF: F score of character n-grams (Popović 2015), and of words too (chrF++, 2017)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from evalsuite.corpus_scores import chrf
+from evalsuite.corpus_scores import Matrix, Vector, chrf
 from evalsuite.figures import GENERATION, Figure
-from evalsuite.metrics.item_metric import ItemMetric
+from evalsuite.metrics.corpus_metric import CorpusMetric
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.chrf import CHRF
 
 
-class Chrf(ItemMetric):
-    """Corpus chrF as sacrebleu counts it.
+class Chrf(CorpusMetric):
+    """Corpus chrF as sacrebleu counts it; with ``word_order`` 2 it is chrF++."""
 
-    The corpus score is not a mean of items: the n-gram counts are summed first. `scores` gives
-    every item's own chrF for the reader, `statistics` the counts for the paired bootstrap.
-    """
+    description = "Corpus chrF of answers against references, 0 to 100; word_order: 2 is chrF++."
+    citation = (
+        "Popović (2015). chrF: character n-gram F-score for automatic MT evaluation. WMT; "
+        "Popović (2017). chrF++: words helping character n-grams. WMT."
+    )
+    figures: Mapping[str, Figure] = {"chrf": GENERATION["chrf"]}
 
-    description = "Corpus chrF of answers against references (sacrebleu's defaults), 0 to 100."
-    citation = "Popović (2015). chrF: character n-gram F-score for automatic MT evaluation. WMT."
-    figures: ClassVar[Mapping[str, Figure]] = {"chrf": GENERATION["chrf"]}
+    def __init__(self, *, word_order: int = 0, lowercase: bool = False, **settings: Any) -> None:  # noqa: ANN401 - evaluate's own
+        """Take the longest n-gram of words that counts, and whether case is left out of account."""
+        self._word_order, self._lowercase = word_order, lowercase
+        super().__init__(**settings)
 
-    @cached_property
-    def _metric(self) -> CHRF:
+    def sacrebleu_metric(self) -> CHRF:
+        """Sacrebleu's chrF."""
         from sacrebleu.metrics.chrf import CHRF
 
-        return CHRF()
+        return CHRF(word_order=self._word_order, lowercase=self._lowercase)
 
-    @property
-    def signature(self) -> str:
-        """The signature that sacrebleu itself gives."""
-        # sacrebleu counts the references while it scores; one pair is enough to tell it.
-        self._metric.corpus_score([""], [[""]])
-        return f"chrF2|{self._metric.get_signature()}"
-
-    def scores(
-        self, predictions: Sequence[str], references: Sequence[str], **columns: Sequence[str]
-    ) -> dict[str, list[float]]:
+    def item_scores(self, statistics: Matrix) -> Vector:
         """Each item's chrF by itself, 0 to 100."""
-        counts = self.statistics(predictions, references)["chrf"]
-        return {"chrf": chrf(np.asarray(counts, dtype=np.float64)).tolist() if counts else []}
-
-    def statistics(
-        self, predictions: Sequence[str], references: Sequence[str]
-    ) -> dict[str, list[list[float]]]:
-        """Counts of answer, reference and common n-grams of every order and item (n, 18)."""
-        # The same method that sacrebleu's own paired bootstrap calls (sacrebleu.significance).
-        # The references are one stream of n, not n lists of one.
-        counts = self._metric._extract_corpus_statistics(list(predictions), [list(references)])
-        return {"chrf": [list(map(float, row)) for row in counts]}
+        return chrf(statistics)

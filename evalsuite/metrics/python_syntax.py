@@ -6,7 +6,7 @@ import ast
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any
 
 from evalsuite.answer_code import python_source
 from evalsuite.figures import GENERATION, Figure
@@ -17,7 +17,8 @@ class PythonSyntax(ItemMetric):
     """1 where the answer's code parses and is not empty, 0 elsewhere."""
 
     description = "Share of answers whose code (a code fence aside) Python can parse."
-    figures: ClassVar[Mapping[str, Figure]] = {"python_syntax": GENERATION["python_syntax"]}
+    library = "ast"
+    figures: Mapping[str, Figure] = {"python_syntax": GENERATION["python_syntax"]}
 
     @property
     def signature(self) -> str:
@@ -25,7 +26,7 @@ class PythonSyntax(ItemMetric):
         return f"ast.parse of Python {sys.version_info.major}.{sys.version_info.minor}"
 
     def scores(
-        self, predictions: Sequence[str], references: Sequence[str], **columns: Sequence[str]
+        self, predictions: Sequence[str], references: Sequence[str], **columns: Sequence[Any]
     ) -> dict[str, list[float]]:
         """1.0 or 0.0 for every item."""
         return {"python_syntax": [float(parses(python_source(answer))) for answer in predictions]}

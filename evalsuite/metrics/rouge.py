@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from evalsuite.figures import GENERATION, Figure
 from evalsuite.metrics.item_metric import ItemMetric
@@ -19,25 +19,33 @@ _FIGURES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 class Rouge(ItemMetric):
     """F measures of ROUGE-1, -2, -L and -Lsum by Google's rouge-score."""
 
-    description = "ROUGE F measures of answers against references (rouge-score, no stemming)."
+    description = "ROUGE F measures of answers against references; no stemming unless `stemmer`."
     citation = "Lin (2004). ROUGE: a package for automatic evaluation of summaries. ACL workshop."
-    figures: ClassVar[Mapping[str, Figure]] = {name: GENERATION[name] for name in _FIGURES}
+    library = "rouge-score"
+    figures: Mapping[str, Figure] = {name: GENERATION[name] for name in _FIGURES}
+
+    def __init__(self, *, stemmer: bool = False, **settings: Any) -> None:  # noqa: ANN401 - evaluate's own
+        """Take whether words are reduced to their stems (Porter) first."""
+        self._stemmer = stemmer
+        super().__init__(**settings)
 
     @property
     def signature(self) -> str:
         """Library, version and options."""
-        return f"rouge-score {version('rouge-score')}, no stemmer, default tokenizer"
+        stemmer = "Porter stemmer" if self._stemmer else "no stemmer"
+        return f"rouge-score {version('rouge-score')}, {stemmer}, default tokenizer"
 
     @cached_property
     def _scorer(self) -> RougeScorer:
         from rouge_score.rouge_scorer import RougeScorer
 
-        return RougeScorer(list(_FIGURES), use_stemmer=False)
+        return RougeScorer(list(_FIGURES), use_stemmer=self._stemmer)
 
     def scores(
-        self, predictions: Sequence[str], references: Sequence[str], **columns: Sequence[str]
+        self, predictions: Sequence[str], references: Sequence[str], **columns: Sequence[Any]
     ) -> dict[str, list[float]]:
         """F measure, 0 to 1, of every item."""
+        del columns
         pairs = zip(references, predictions, strict=True)
         scored = [self._scorer.score(reference, answer) for reference, answer in pairs]
         return {name: [item[name].fmeasure for item in scored] for name in _FIGURES}

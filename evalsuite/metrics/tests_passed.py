@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any
 
 from evalsuite.answer_code import python_source
-from evalsuite.code_execution import BACKEND, Limits, Program, run_programs
 from evalsuite.errors import EvaluationError
 from evalsuite.figures import GENERATION, Figure
 from evalsuite.metrics.item_metric import ItemMetric
+from evalsuite.records import CodeExecution
+from evalsuite.sandbox import Program, describe, run_programs
 
 
 class TestsPassed(ItemMetric):
@@ -19,18 +19,29 @@ class TestsPassed(ItemMetric):
     __test__ = False  # not a test class, whatever pytest makes of its name
 
     description = "Share of answers whose code passes the unit tests of its example."
-    figures: ClassVar[Mapping[str, Figure]] = {"tests_passed": GENERATION["tests_passed"]}
+    figures: Mapping[str, Figure] = {"tests_passed": GENERATION["tests_passed"]}
     columns = ("tests",)
-    code_execution = BACKEND
+
+    def __init__(self, *, code_execution: CodeExecution | None = None, **settings: Any) -> None:  # noqa: ANN401 - evaluate's own
+        """Take where the answers' code is run; nowhere if None.
+
+        Raises:
+            EvaluationError: It is None.
+            SandboxError: The backend is not there.
+        """
+        if code_execution is None:
+            raise EvaluationError(
+                "tests_passed runs code that a model wrote; name where in "
+                "evaluation.code_execution, for example backend: bubblewrap."
+            )
+        self._execution = code_execution
+        self.code_execution = describe(code_execution)
+        super().__init__(**settings)
 
     @property
     def signature(self) -> str:
-        """Backend, limits and interpreter."""
-        limits = Limits()
-        return (
-            f"{BACKEND}, Python {sys.version_info.major}.{sys.version_info.minor}, "
-            f"{limits.seconds} s, {limits.memory_bytes // 2**20} MiB"
-        )
+        """Backend with its version, interpreter and limits."""
+        return str(self.code_execution)
 
     def scores(
         self, predictions: Sequence[str], references: Sequence[str], **columns: Sequence[str]
@@ -51,5 +62,5 @@ class TestsPassed(ItemMetric):
             Program(source=python_source(answer), tests=source)
             for answer, source in zip(predictions, tests, strict=True)
         ]
-        executions = run_programs(programs)
+        executions = run_programs(programs, self._execution)
         return {"tests_passed": [float(done.outcome == "passed") for done in executions]}

@@ -89,6 +89,17 @@ def load_model(recipe: Recipe, source: ModelSource, *, device: str) -> LoadedMod
     Raises:
         MachineError: the weights cannot be read, or remote code is needed and not allowed.
     """
+    return load_weights(recipe, source, load_tokenizer(recipe, source), device=device)
+
+
+def load_weights(
+    recipe: Recipe, source: ModelSource, tokenizer: PreTrainedTokenizerBase, *, device: str
+) -> LoadedModel:
+    """Load the weights of ``source`` onto ``device``, to be used with ``tokenizer``.
+
+    Raises:
+        MachineError: as ``load_model``, or the model does not embed all of the tokenizer's tokens.
+    """
     from transformers import AutoModelForCausalLM
 
     dtype = choose_dtype(recipe.model, source, device)
@@ -105,7 +116,6 @@ def load_model(recipe: Recipe, source: ModelSource, *, device: str) -> LoadedMod
         memory_explained("the size of the base model, or use quantization"),
     ):
         model = AutoModelForCausalLM.from_pretrained(source.place, **arguments)
-    tokenizer = load_tokenizer(recipe, source)
     _check_vocabulary(model, tokenizer, source)
     return LoadedModel(model=model.eval(), tokenizer=tokenizer, device=device, dtype=dtype)
 

@@ -48,25 +48,30 @@ def find_model(base: str, revision: str | None, *, folder: Path) -> ModelSource:
     """
     local = folder / base
     if local.is_dir():
-        return _local_model(base, local)
+        return local_model(base, local)
     if base.startswith((".", "/", "~")) or base.count("/") > 1:
         raise MachineError(f"model.base: {base!r}: no such folder (looked for {local})")
     return _hub_model(base, revision)
 
 
-def _local_model(name: str, folder: Path) -> ModelSource:
+def local_model(name: str, folder: Path, *, what: str = "model.base") -> ModelSource:
+    """The model in ``folder``; messages begin with ``what`` it was given as.
+
+    Raises:
+        MachineError: a file is missing or damaged.
+    """
     config_file = folder / "config.json"
     if not config_file.is_file():
-        raise MachineError(f"model.base: {name!r}: the folder {folder} has no config.json")
+        raise MachineError(f"{what}: {name!r}: the folder {folder} has no config.json")
     found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
     files = {path.name: file_digest(path) for path in sorted(found)}
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        raise MachineError(f"model.base: {name!r}: the folder {folder} has no .safetensors weights")
+        raise MachineError(f"{what}: {name!r}: the folder {folder} has no .safetensors weights")
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise MachineError(f"model.base: {name!r}: {config_file} is damaged: {error}") from None
+        raise MachineError(f"{what}: {name!r}: {config_file} is damaged: {error}") from None
     return ModelSource(
         name=name,
         place=str(folder.resolve()),
@@ -79,6 +84,26 @@ def _local_model(name: str, folder: Path) -> ModelSource:
 
 
 def _hub_model(name: str, revision: str | None) -> ModelSource:
+    place = hub_folder(name, revision, what="model.base")
+    source = local_model(name, place)
+    return ModelSource(
+        **{f: getattr(source, f) for f in ModelSource.__slots__ if f not in {"revision", "digest"}},
+        revision=place.name,
+        digest=digest_of_json({"hub": name, "commit": place.name}),
+    )
+
+
+def hub_folder(name: str, revision: str | None, *, what: str) -> Path:
+    """The snapshot of a Hub repository on this machine; the folder is named after its commit.
+
+    Args:
+        name: ``org/name``.
+        revision: A branch, tag or commit; the main branch if None.
+        what: What the user gave the name as; messages begin with it.
+
+    Raises:
+        MachineError: there is no such repository, or the Hub cannot be reached.
+    """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -92,26 +117,19 @@ def _hub_model(name: str, revision: str | None) -> ModelSource:
     try:
         HfApi().model_info(name, revision=revision, timeout=10)  # says no at once, without retries
         # By the recipe's own revision: then the cache also answers for it without a network.
-        place = snapshot_download(name, revision=revision)
+        return Path(snapshot_download(name, revision=revision))
     except HFValidationError as error:
-        raise MachineError(f"model.base: {name!r} is no folder and no Hub id: {error}") from None
+        raise MachineError(f"{what}: {name!r} is no folder and no Hub id: {error}") from None
     except (OfflineModeIsEnabled, LocalEntryNotFoundError, http_error, OSError) as error:
         if isinstance(error, HfHubHTTPError) and error.response is not None:
             raise MachineError(
-                f"model.base: {name!r}: the Hub answered {error.response.status_code}. Is the name "
+                f"{what}: {name!r}: the Hub answered {error.response.status_code}. Is the name "
                 "right, and is a token set for a private or gated model?"
             ) from None
-        place = _cached_snapshot(name, revision)
-    commit = Path(place).name
-    source = _local_model(name, Path(place))
-    return ModelSource(
-        **{f: getattr(source, f) for f in ModelSource.__slots__ if f not in {"revision", "digest"}},
-        revision=commit,
-        digest=digest_of_json({"hub": name, "commit": commit}),
-    )
+        return Path(_cached_snapshot(name, revision, what))
 
 
-def _cached_snapshot(name: str, revision: str | None) -> str:
+def _cached_snapshot(name: str, revision: str | None, what: str) -> str:
     """The copy in the Hub's local cache, for work without a network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -120,7 +138,7 @@ def _cached_snapshot(name: str, revision: str | None) -> str:
         return snapshot_download(name, revision=revision, local_files_only=True)
     except LocalEntryNotFoundError:
         raise MachineError(
-            f"model.base: {name!r} is no local folder, is not in the Hub's cache on this machine, "
+            f"{what}: {name!r} is no local folder, is not in the Hub's cache on this machine, "
             "and the Hub cannot be reached from here (offline, or HF_HUB_OFFLINE is set). Download "
             f"it where there is a network (`hf download {name}`), or give the path of a folder."
         ) from None

@@ -25,6 +25,11 @@ def finalize(run: Path, *, recipe: str | None, device: str | None) -> ExitCode:
     from runner.stages import finished_training
 
     folder = open_finished_run(run)
+    if folder.target.is_file():
+        raise UsageError(
+            f"{folder.path}: judged by proofbox eval, and trained elsewhere: only who trained it "
+            "can fit it again on all data"
+        )
     progress = Progress(folder.path / "run.log")
     recipe_file = find_recipe(recipe) if recipe else folder.recipe_origin()
     plan = make_plan(recipe_file, runs=folder.path.parent.parent, device=device)

@@ -26,39 +26,55 @@ def plan(recipe: str, *, runs: Path, device: str | None, format: str) -> ExitCod
     quiet_libraries()
     resolved = make_plan(find_recipe(recipe), runs=runs, device=device)
     progress = Progress()
+    code_runs_in = stages.check_code_execution(resolved)
     with held(resolved.folder):
         # A folder with results keeps the lock that they were made under.
         fresh = not resolved.folder.training.is_file() and not resolved.folder.evaluation.is_dir()
         prepare = stages.prepare if fresh else stages.prepared
         data = prepare(resolved, progress)
         finished = finished_stages(resolved, data)
+    outlooks = gate_outlooks(resolved, data)
     forecast = forecast_run(
-        resolved, data, finished_stages=finished, hopeless_gates=hopeless_gates(resolved, data)
+        resolved,
+        data,
+        finished_stages=finished,
+        gates=tuple(sentence for sentence, _ in outlooks),
+        hopeless_gates=tuple(sentence for sentence, enough in outlooks if not enough),
     )
     if format == "json":
         text = json.dumps({**lock_of(resolved), "forecast": asdict(forecast)}, indent=1)
     else:
         text = plan_text(resolved, data, forecast)
+        text += f"\n  code         answers' code runs in {code_runs_in}" if code_runs_in else ""
     print(text)  # noqa: T201 - the command's output
     return ExitCode.PASS
 
 
-def hopeless_gates(resolved: Plan, data: PreparedData) -> tuple[str, ...]:
-    """A sentence for each gate that has too few examples to be expected to pass."""
-    from evalsuite.catalogue import on_all_rows
-    from evalsuite.power import too_few_examples
+def gate_outlooks(resolved: Plan, data: PreparedData) -> list[tuple[str, bool]]:
+    """What each gate can show with the examples there are, and whether they are enough for it.
 
-    examples = {name: part.rows for name, part in data.partitions.items()}
-    for task in resolved.recipe.evaluation.generation:
-        examples[task.name] = min(examples[task.data], task.limit or examples[task.data])
+    A gate on a task of lm-eval is left out: its examples are known only when it is asked.
+    """
+    from evalsuite.catalogue import on_all_rows
+    from evalsuite.outlook import can_pass
     from runner.stages import gates_of
 
-    sentences = []
+    examples = _examples_of_groups(resolved, data)
+    found = []
     for gate in gates_of(resolved.recipe.gates):
-        count = examples.get(on_all_rows(gate.metric).rpartition(".")[0], 0)
-        sentence = too_few_examples(gate, count)
-        sentences += [f"{gate.metric} {gate.claim}: {sentence}"] if sentence else []
-    return tuple(sentences)
+        group = on_all_rows(gate.metric).rpartition(".")[0]
+        if group in examples:
+            outlook = can_pass(gate, examples[group])
+            found.append((f"{gate.metric} {gate.claim}: {outlook.sentence}", outlook.enough))
+    return found
+
+
+def _examples_of_groups(resolved: Plan, data: PreparedData) -> dict[str, int]:
+    """How many examples each partition, set, task and benchmark has."""
+    examples = {name: data.part(name).rows for name in data.memberships}
+    for task in resolved.recipe.evaluation.generation:
+        examples[task.name] = min(examples[task.data], task.limit or examples[task.data])
+    return examples
 
 
 def plan_text(resolved: Plan, data: PreparedData, forecast: Forecast) -> str:
@@ -90,6 +106,8 @@ def plan_text(resolved: Plan, data: PreparedData, forecast: Forecast) -> str:
         f"{_minutes(forecast.seconds)}",
         f"  done before  {', '.join(forecast.finished_stages) or 'nothing'}",
     ]
+    likely = [sentence for sentence in forecast.gates if sentence not in forecast.hopeless_gates]
+    lines += ["  gates", *(f"    {sentence}" for sentence in likely)] if likely else []
     if forecast.hopeless_gates:
         lines.append("  too few examples for these gates:")
         lines += [f"    {sentence}" for sentence in forecast.hopeless_gates]

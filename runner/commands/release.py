@@ -13,27 +13,71 @@ from runner.run_folder import RunFolder, held, open_finished_run
 from runner.stored_json import read_json
 
 
-def release(run: Path, *, final: bool) -> ExitCode:
+def release(
+    run: Path,
+    *,
+    final: bool,
+    sign: Path | None = None,
+    push: str | None = None,
+    public: bool = False,
+) -> ExitCode:
     """Judge the stored evidence again and, if every gate holds, pack the release folder.
 
+    Args:
+        run: The run folder.
+        final: Pack the fit on all data.
+        sign: A private key that signs the release's statement.
+        push: The Hub repository that the packed release is uploaded to.
+        public: Whether that repository may be public.
+
     Raises:
-        UsageError: the run is not finished, or ``final`` without ``proofbox finalize`` before.
+        UsageError: the run is not finished, or ``final`` without ``proofbox finalize`` before, or
+            what was judged is a whole model.
     """
     from runner.progress import print_error
+    from runner.signature import read_private_key
     from runner.stages import release as pack
 
     folder = open_finished_run(run)
-    if final and not folder.final.training.is_file():
-        raise UsageError(f"{folder.path}: no final fit yet. Run: proofbox finalize {run}")
+    _check_request(run, folder, final=final, push=push, public=public)
+    key = None if sign is None else read_private_key(sign)
     with held(folder):
         verdict = _verdict(folder)
         refusal = _refusal(folder, verdict)
         if refusal is not None:
             print_error(refusal)
             return EXIT_CODES[verdict.verdict] or ExitCode.FAIL
-        path = pack(folder, verdict, final=final)
+        path = pack(folder, verdict, final=final, key=key)
+        if push is not None and path is not None:
+            print(_pushed(path, push, public=public, final=final))  # noqa: T201 - as below
     print(path)  # noqa: T201 - the command's output
     return ExitCode.PASS
+
+
+def _check_request(
+    run: Path, folder: RunFolder, *, final: bool, push: str | None, public: bool
+) -> None:
+    if public and push is None:
+        raise UsageError("--public: says who may see a pushed release; name the place with --push")
+    if folder.target.is_file():
+        if final:
+            raise UsageError(f"{folder.path}: trained elsewhere: there is no final fit of it")
+        if read_json(folder.target)["kind"] == "model":
+            raise UsageError(
+                f"{folder.path}: a whole model was judged here. Only adapters are packed; hand on "
+                "the model with this folder's evidence.json, verdict.json and report.html."
+            )
+    elif final and not folder.final.training.is_file():
+        raise UsageError(f"{folder.path}: no final fit yet. Run: proofbox finalize {run}")
+
+
+def _pushed(release: Path, repository: str, *, public: bool, final: bool) -> str:
+    from runner.hub_upload import push_release
+
+    lock = read_json(release / "lock.json")
+    fit = ", fit on all data" if final else ""
+    message = f"{lock['recipe']['name']} {lock['run_id']}: PASS{fit}"
+    return push_release(release, repository, public=public, message=message)
 
 
 def _verdict(folder: RunFolder) -> Verdict:

@@ -18,14 +18,18 @@ EXIT_CODES = {
 }
 
 
-def run(recipe: str, *, runs: Path, device: str | None, restart: bool) -> ExitCode:
+def run(
+    recipe: str, *, runs: Path, device: str | None, restart: bool, previous: Path | None = None
+) -> ExitCode:
     """Run a recipe and print its verdict with the paths of report and release.
 
     A recipe without gates claims nothing: it ends with exit code 0 and no release.
     """
     progress = Progress()
     path = find_recipe(recipe)
-    outcome = run_recipe(path, runs=runs, device=device, restart=restart, progress=progress)
+    outcome = run_recipe(
+        path, runs=runs, device=device, restart=restart, progress=progress, previous=previous
+    )
     show_outcome(outcome)
     if not outcome.verdict.gates:
         return ExitCode.PASS

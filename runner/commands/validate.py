@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from runner.errors import ExitCode, Fault, RecipeError
+from runner.recipe_reading.benchmark_file import benchmark_faults, is_benchmark
 from runner.recipe_reading.document import Document, read_document
 from runner.recipe_reading.recipe_file import recipe_faults, shipped_recipes
 
@@ -21,7 +22,8 @@ Format = Literal["text", "json", "github"]
 def validate(files: Sequence[Path], format: Format = "text") -> ExitCode:
     """Check every file and print its faults, or that it is valid.
 
-    A JSON Schema among the files (as ``recipes/*.json`` has one) is checked to be a valid schema.
+    A benchmark among the files is checked as one. A JSON Schema (as ``recipes/*.json`` has one) is
+    checked to be a valid schema.
     Exit code 2 if any file has a fault.
     """
     checked = [check_file(path) for path in files]
@@ -43,7 +45,9 @@ def check_file(path: Path) -> Checked:
         return list(error.faults), ""
     if _is_schema(document):
         return _schema_faults(document), f"{document.file}: valid (a JSON Schema)"
-    return recipe_faults(document), f"{document.file}: valid"
+    if is_benchmark(document):
+        return benchmark_faults(document), f"{document.file}: valid (a benchmark)"
+    return recipe_faults(document, in_place=True), f"{document.file}: valid"
 
 
 def _is_schema(document: Document) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from runner.data.evaluation_columns import EvaluationColumns
 from runner.data.labels.example_maker import ExampleMaker, MadeExamples
 from runner.data.labels.label_contract import Contract, ContractCheck
 from runner.data.labels.labelled_rows import LabelledRows
@@ -54,7 +55,7 @@ class BatchMaker:
     contract: Contract
     policies: Policies
     leaks: Leaks
-    tests: str | None
+    columns: EvaluationColumns
 
     def make(self, number: int) -> MadeBatch:
         """The batch of this number: rendered, tokenized and checked."""
@@ -62,13 +63,11 @@ class BatchMaker:
         numbers = range(batch.start, batch.start + len(batch.rows))
         made = self.maker.make(numbers, batch.rows)
         problems, kept = self._sift(batch, made)
-        tests = [
-            batch.rows[row - batch.start][self.tests] if self.tests else "" for row in kept.rows
-        ]
+        rows = [batch.rows[row - batch.start] for row in kept.rows]
         return MadeBatch(
             number=number,
             source_rows=len(batch.rows),
-            table=example_table(kept, tests),
+            table=example_table(kept, self.columns.texts(rows)),
             rows=kept.rows,
             shares=kept.input_ids.sums(kept.mask) / np.maximum(kept.input_ids.lengths, 1),
             problems=problems,

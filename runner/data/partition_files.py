@@ -38,11 +38,11 @@ WRITING: Mapping[str, Any] = {
 }
 
 
-def example_table(batch: LabelledRows, tests: Sequence[str]) -> pa.Table:
+def example_table(batch: LabelledRows, columns: Mapping[str, Sequence[str]]) -> pa.Table:
     """A batch of examples with the columns that training and ``evalsuite`` read, but for their ids.
 
     ``labels`` are not shifted; ``supervised_bytes`` counts UTF-8 bytes; ``question`` is what is
-    asked, without system message and template.
+    asked, without system message and template. ``columns`` are those of `EvaluationColumns.texts`.
     """
     import pyarrow as pa
 
@@ -56,7 +56,7 @@ def example_table(batch: LabelledRows, tests: Sequence[str]) -> pa.Table:
             "prompt": pa.array(batch.prompts, type=pa.string()),
             "answer": pa.array(batch.answers, type=pa.string()),
             "supervised_bytes": pa.array(batch.supervised_bytes, type=pa.int64()),
-            "tests": pa.array(tests, type=pa.string()),
+            **{name: pa.array(texts, type=pa.string()) for name, texts in columns.items()},
             "question": pa.array(batch.questions, type=pa.string()),
         }
     )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.data.batch_maker import BatchMaker
+from runner.data.evaluation_columns import EvaluationColumns
 from runner.data.formats.format_detection import resolve_format
 from runner.data.formats.row_formats import plugin_identity, row_format
 from runner.data.labels.chat_template import probe_chat_template
@@ -221,7 +222,7 @@ def _build(
         contract=setup.contract,
         policies=setup.policies,
         leaks=dataset.leaks,
-        tests=dataset.columns.tests,
+        columns=EvaluationColumns.of(dataset),
     )
     writer = PreparedWriter(folder=folder, recipe=recipe, batches=batches, index=index, codes=codes)
     writer.write(processes=processes_of(recipe), on_progress=on_progress)
@@ -246,12 +247,11 @@ def _refuse_changed(source: SourceRecord) -> None:
 def _store(
     setup: _Setup, source: SourceRecord, path: Path, on_progress: OnProgress | None
 ) -> tuple[StoredRows, RowIndex]:
-    """Read all rows into ``path``: columns of the format, tests, and what divides the rows."""
+    """Read all rows into ``path``: the format's columns, evaluation's, and what divides rows."""
     content, partition = setup.maker.row_format.content, setup.recipe.dataset.partition
     columns = {column.name: column for column in setup.maker.row_format.columns}
-    tests = setup.recipe.dataset.columns.tests
-    if tests is not None:
-        columns.setdefault(tests, Column(name=tests))
+    for column in EvaluationColumns.of(setup.recipe.dataset).read():
+        columns.setdefault(column.name, column)
     for name in (partition.group, partition.stratify):
         if name is not None:
             columns.setdefault(name, Column(name=name, kind="json"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class PreparedPartition:
 # tokens (or 0), text (the row's values as JSON, cut).
 PROBLEMS_FILE = "problems.parquet"
 LISTED = 1000
+WHOLE = "test"  # the partition that all rows of a set beside the dataset are
 # What a run keeps a copy of.
 LISTINGS = (PROBLEMS_FILE, PAIRS_FILE, LEAKED_FILE)
 
@@ -87,7 +88,8 @@ class PreparedData:
     ``rules`` has one outcome for each rule of the label contract and one for ``too_long``;
     ``shares`` counts examples by the share of their tokens that is supervised, in percent.
     ``answer_marker`` is the template's own text that a generated answer begins after (the end of a
-    thinking block), or empty.
+    thinking block), or empty. ``sets`` are the sets of rows beside the dataset, by name: of each,
+    all rows are its partition ``test``.
     """
 
     folder: str
@@ -110,19 +112,31 @@ class PreparedData:
     thinking: bool | None
     answer_marker: str
     example: tuple[ShownToken, ...]
+    sets: Mapping[str, PreparedData] = field(default_factory=dict)
 
     def path(self, partition: str) -> Path:
-        """The Parquet file of a partition.
+        """The Parquet file of a partition, or of a set beside the dataset.
 
         Raises:
             DataError: the recipe makes no rows for this partition.
         """
+        if partition in self.sets:
+            return self.sets[partition].path(WHOLE)
         if partition not in self.partitions:
             raise DataError(
                 f"there is no partition {partition!r}: the recipe's dataset.partition makes "
                 + ", ".join(self.partitions)
             )
         return Path(self.folder) / self.partitions[partition].file
+
+    def part(self, name: str) -> PreparedPartition:
+        """The record of a partition, or of a set beside the dataset."""
+        return self.sets[name].partitions[WHOLE] if name in self.sets else self.partitions[name]
+
+    @property
+    def memberships(self) -> dict[str, str]:
+        """Digest of the membership of every partition and set: what a lock holds."""
+        return {name: self.part(name).digest for name in (*self.partitions, *self.sets)}
 
     @property
     def truncated(self) -> int:
@@ -141,14 +155,17 @@ class PreparedData:
 
     def as_json(self) -> dict[str, Any]:
         """The record as the plain values of ``data.json``; equal on every machine."""
-        values = asdict(self)
+        values = asdict(replace(self, sets={}))
         del values["folder"]
         values["example"] = {"tokens": values["example"]}
+        values["sets"] = {name: data.as_json() for name, data in self.sets.items()}
         return values
 
 
 def prepared_data_from_json(values: Mapping[str, Any], folder: Path) -> PreparedData:
     """The record back from ``PreparedData.as_json``, with its files in ``folder``.
+
+    Sets have their files elsewhere; they are left out.
 
     Raises:
         KeyError, TypeError: something is missing or too much.
@@ -162,6 +179,7 @@ def prepared_data_from_json(values: Mapping[str, Any], folder: Path) -> Prepared
         **{
             **values,
             "folder": str(folder),
+            "sets": {},
             "partitions": partitions,
             "rules": tuple(
                 RuleOutcome(**{**rule, "first_rows": tuple(rule["first_rows"])})

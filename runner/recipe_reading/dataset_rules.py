@@ -261,16 +261,20 @@ def threshold_is_used(recipe: RecipeView) -> Iterator[Finding]:
         yield Finding(path=path, message=message, at_key=True)
 
 
-DATASET_RULES = (
-    shares_sum_to_one,
-    partition_divides_something,
-    strata_can_hold,
-    weights_are_for_training,
+# What holds for rows of any kind, and what of those that are divided and trained on.
+ROWS_RULES = (
     files_have_no_revision,
     urls_are_plain,
     filters_are_jinja,
     format_is_known,
     columns_fit_format,
     columns_differ,
+)
+DATASET_RULES = (
+    *ROWS_RULES,
+    shares_sum_to_one,
+    partition_divides_something,
+    strata_can_hold,
+    weights_are_for_training,
     threshold_is_used,
 )

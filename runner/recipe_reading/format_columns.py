@@ -13,13 +13,14 @@ REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
     "prompt_completion": ("prompt", "completion"),
     "text": ("text",),
 }
-# format -> all keys of ``dataset.columns`` that it reads.
+_EVALUATION = ("slice", "cluster")  # read of rows of every format
+# format -> all keys of ``dataset.columns`` that are read with it.
 FORMAT_COLUMNS: dict[str, tuple[str, ...]] = {
-    "alpaca": ("instruction", "input", "output", "tests"),
-    "messages": ("messages", "tools", "tests"),
-    "sharegpt": ("conversations", "tools", "tests"),
-    "prompt_completion": ("prompt", "completion", "tests"),
-    "text": ("text",),
+    "alpaca": ("instruction", "input", "output", "tests", *_EVALUATION),
+    "messages": ("messages", "tools", "tests", *_EVALUATION),
+    "sharegpt": ("conversations", "tools", "tests", *_EVALUATION),
+    "prompt_completion": ("prompt", "completion", "tests", *_EVALUATION),
+    "text": ("text", *_EVALUATION),
 }
 
 

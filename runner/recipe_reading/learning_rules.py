@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 
-from runner.recipe_reading.dataset_rules import is_local, why_no_rows
+from runner.recipe_reading.dataset_rules import is_local, sources_of, why_no_rows
 from runner.recipe_reading.finding import Finding, sentences
 from runner.recipe_reading.nearest_name import did_you_mean
 from runner.recipe_reading.recipe_view import RecipeView
@@ -140,6 +140,23 @@ def validation_has_rows(recipe: RecipeView) -> Iterator[Finding]:
         yield Finding(path=("training", "validate_every"), message=message, at_key=True)
 
 
+def validation_is_not_test(recipe: RecipeView) -> Iterator[Finding]:
+    """Rows that settings are chosen by cannot also be those that gates judge by."""
+    seen: dict[tuple[object, ...], str] = {}
+    for source in sources_of(recipe):
+        partition = source.get("partition")
+        rows = (source.name, *(source.get(key) for key in ("split", "filter", "limit")))
+        if partition not in ("validation", "test"):
+            continue
+        if seen.setdefault(rows, partition) != partition:
+            message = sentences(
+                f"{source.name} is both validation and test: what is chosen by validation would "
+                "be judged by the same rows",
+                "Give validation rows of its own.",
+            )
+            yield Finding(path=(*source.path, "partition"), message=message)
+
+
 def micro_batch_divides_batch(recipe: RecipeView) -> Iterator[Finding]:
     """An optimizer step is made of whole micro-batches."""
     batch = recipe.value("training", "batch_size")
@@ -164,5 +181,6 @@ LEARNING_RULES = (
     targets_can_match,
     length_is_given_once,
     validation_has_rows,
+    validation_is_not_test,
     micro_batch_divides_batch,
 )

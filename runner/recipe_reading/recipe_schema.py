@@ -1,4 +1,4 @@
-"""The JSON Schema of recipes (draft 2020-12): made from the models, published in recipes/."""
+"""The JSON Schemas (draft 2020-12) that are published in recipes/, made from the models."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Any
 
 METASCHEMA = "https://json-schema.org/draft/2020-12/schema"
 SCHEMA_FILE = "recipe.schema.json"
+BENCHMARK_SCHEMA_FILE = "benchmark.schema.json"
+# For editors alone: two files that differ in nothing else mean the same.
+EDITOR_KEY = "$schema"
 
 Schema = dict[str, Any]
 
@@ -19,18 +22,29 @@ def recipe_schema() -> Schema:
     """The schema of recipes, from the models in ``runner.recipe``."""
     from runner.recipe import Recipe
 
-    made = Recipe.model_json_schema()
+    return _schema(Recipe.model_json_schema(), "recipe", f"./{SCHEMA_FILE}")
+
+
+def benchmark_schema() -> Schema:
+    """The schema of benchmark files, from the models in ``runner.recipe``."""
+    from runner.recipe import Benchmark
+
+    return _schema(Benchmark.model_json_schema(), "benchmark", f"../{BENCHMARK_SCHEMA_FILE}")
+
+
+def _schema(made: Schema, what: str, place: str) -> Schema:
+    """What pydantic made of a model, as it is published; ``place`` is an example of ``$schema``."""
     for node in _nodes(made):
         _tidy(node, made["$defs"])
     location = {
-        "description": "Where an editor finds this JSON Schema. It is not part of the recipe.",
+        "description": f"Where an editor finds this JSON Schema. It is not part of the {what}.",
         "type": "string",
         "default": "",
-        "examples": ["./recipe.schema.json"],
+        "examples": [place],
     }
     return {
         "$schema": METASCHEMA,
-        "title": "proofbox recipe",
+        "title": f"proofbox {what}",
         **{key: made[key] for key in ("description", "type", "additionalProperties", "required")},
         "properties": {"$schema": location, **made["properties"]},
         "$defs": _referenced(made),
@@ -43,15 +57,16 @@ def _referenced(made: Schema) -> Schema:
     return {name: block for name, block in made["$defs"].items() if f'#/$defs/{name}"' in text}
 
 
-def schema_text() -> str:
-    """The schema as ``recipes/recipe.schema.json`` holds it."""
-    return json.dumps(recipe_schema(), indent=2, ensure_ascii=False) + "\n"
+def schema_text(file: str = SCHEMA_FILE) -> str:
+    """The schema as the ``file`` of this name in ``recipes/`` holds it."""
+    made = benchmark_schema() if file == BENCHMARK_SCHEMA_FILE else recipe_schema()
+    return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
 
 
 @cache
-def published_schema() -> Schema:
+def published_schema(file: str = SCHEMA_FILE) -> Schema:
     """The schema that is published with the recipes; documents are checked against this one."""
-    text = files("recipes").joinpath(SCHEMA_FILE).read_text(encoding="utf-8")
+    text = files("recipes").joinpath(file).read_text(encoding="utf-8")
     schema: Schema = json.loads(text)
     return schema
 

@@ -16,7 +16,13 @@ from runner.recipe_reading.document import Document
 from runner.recipe_reading.draft import KeyPath, Plain, show_path
 from runner.recipe_reading.finding import Finding, sentences
 from runner.recipe_reading.nearest_name import did_you_mean, nearest_name
-from runner.recipe_reading.recipe_schema import Schema, published_schema, resolve
+from runner.recipe_reading.recipe_schema import (
+    BENCHMARK_SCHEMA_FILE,
+    SCHEMA_FILE,
+    Schema,
+    published_schema,
+    resolve,
+)
 from runner.recipe_reading.value_hints import hint, hint_for_range
 from runner.recipe_reading.value_text import show_allowed, show_constant, show_value
 
@@ -42,15 +48,24 @@ _ADVICE: dict[tuple[str | int, str], str] = {
     "write do_sample: false.",
     ("weight", "exclusiveMinimum"): "To leave a source out, remove it.",
 }
+# Keys of trainers that choose a checkpoint by how a partition comes out.
+_CHOOSING = (
+    "early_stopping", "early_stopping_patience", "early_stopping_threshold",
+    "load_best_model_at_end", "metric_for_best_model", "greater_is_better", "best_checkpoint",
+)  # fmt: skip
+_CHOSEN = (
+    "No checkpoint is chosen by a partition: the adapter after the last step is judged. Read the "
+    "validation loss (validate_every) and set max_steps; the test partition is for gates alone."
+)
 
 
-def schema_findings(document: Document) -> list[Finding]:
-    """Everything that the published schema does not allow in ``document``."""
+def schema_findings(document: Document, schema_file: str = SCHEMA_FILE) -> list[Finding]:
+    """Everything that the published schema of this name does not allow in ``document``."""
     told: dict[KeyPath, _Error] = {}
     findings: list[Finding] = []
-    for error in _errors(document.value):
+    for error in _errors(document.value, schema_file):
         if error.keyword == "additionalProperties":
-            findings.extend(_unknown_keys(error))
+            findings.extend(_unknown_keys(error, schema_file))
         elif error.keyword == "required":
             findings.extend(_missing_keys(error))
         elif error.path not in told or _rank(error) < _rank(told[error.path]):
@@ -64,8 +79,8 @@ def schema_findings(document: Document) -> list[Finding]:
     return list(dict.fromkeys(finding for finding in findings if finding.path not in meant))
 
 
-def _errors(value: Plain) -> Iterator[_Error]:
-    for error in _validator().iter_errors(value):
+def _errors(value: Plain, schema_file: str) -> Iterator[_Error]:
+    for error in _validator(schema_file).iter_errors(value):
         yield _Error(
             path=tuple(error.absolute_path),
             keyword=str(error.validator),
@@ -75,9 +90,9 @@ def _errors(value: Plain) -> Iterator[_Error]:
 
 
 @cache
-def _validator() -> Validator:
+def _validator(schema_file: str) -> Validator:
     extended: type[Validator] = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]  # jsonschema leaves `extend` untyped
-    return extended(published_schema())
+    return extended(published_schema(schema_file))
 
 
 def _pattern(
@@ -102,14 +117,16 @@ def _rank(error: _Error) -> int:
     return _PRECEDENCE.index(error.keyword) if known else len(_PRECEDENCE)
 
 
-def _unknown_keys(error: _Error) -> Iterator[Finding]:
+def _unknown_keys(error: _Error, schema_file: str) -> Iterator[Finding]:
     given = cast(dict[str, Plain], error.instance)
     known: list[str] = list(error.schema["properties"])
     for key in given.keys() - set(known):
         path = (*error.path, key)
         near = nearest_name(key, known)
-        if near is None:
-            more = _where_it_belongs(key, error.path, error.schema)
+        if key in _CHOOSING:
+            more = _CHOSEN
+        elif near is None:
+            more = _where_it_belongs(key, error, schema_file)
         elif near in given:
             more = f"It is like {near}, which is given too. Remove one."
         else:
@@ -119,15 +136,16 @@ def _unknown_keys(error: _Error) -> Iterator[Finding]:
         yield Finding(path=path, message=message, at_key=True, stray=True, meant=meant)
 
 
-def _where_it_belongs(key: str, path: KeyPath, block: Schema) -> str:
+def _where_it_belongs(key: str, error: _Error, schema_file: str) -> str:
     """A block inside or beside this one that has such a key, or else the keys there are here."""
-    schema = published_schema()
+    schema, block = published_schema(schema_file), error.schema
     for around in (block, schema):
         for name, node in around["properties"].items():
             if key in resolve(node, schema).get("properties", {}):
                 return f"It belongs under {name}."
     known = [name for name in block["properties"] if not name.startswith("$")]
-    return f"{show_path(path) or 'A recipe'} has the keys {', '.join(known)}."
+    whole = "A benchmark" if schema_file == BENCHMARK_SCHEMA_FILE else "A recipe"
+    return f"{show_path(error.path) or whole} has the keys {', '.join(known)}."
 
 
 def _missing_keys(error: _Error) -> Iterator[Finding]:
@@ -197,7 +215,8 @@ def _misformed(found: str, value: Plain, schema: Schema) -> str:
     text = str(value)
     candidate = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
     fits = candidate and _matches(schema["pattern"], candidate)
-    near = f"Did you mean {candidate}?" if fits else did_you_mean(text, schema["examples"])
+    examples = [example for example in schema["examples"] if isinstance(example, str)]
+    near = f"Did you mean {candidate}?" if fits else did_you_mean(text, examples)
     return sentences(f"{found} is not allowed", near, schema["description"])
 
 

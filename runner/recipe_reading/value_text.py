@@ -50,7 +50,8 @@ def show_allowed(schema: Schema) -> str:
     types = [name for name in declared if name != "null"]
     shown = [_TYPES[name] for name in types]
     if "object" in types:
-        shown[types.index("object")] += f" ({', '.join(schema['properties'])})"
+        keys = schema.get("properties")  # a JSON Schema or options may have any keys
+        shown[types.index("object")] += f" ({', '.join(keys)})" if keys else ""
     return " or ".join(shown)
 
 

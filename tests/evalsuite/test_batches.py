@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalsuite.batches import halve_on_out_of_memory, length_sorted_batches
+from evalsuite.batches import answered_batches, halve_on_out_of_memory, length_sorted_batches
 from evalsuite.errors import EvaluationError
 
 
@@ -51,3 +51,44 @@ def test_one_row_that_does_not_fit_is_an_error() -> None:
 
     with pytest.raises(torch.OutOfMemoryError):
         halve_on_out_of_memory([1, 2], work)
+
+
+def answered(
+    lengths: Sequence[int], budget: int, fits: int, done: Sequence[int] = ()
+) -> tuple[list[list[int]], list[int]]:
+    """The batches that came, and the size of each that was tried; ``fits`` rows fit at once."""
+    import torch
+
+    tried: list[int] = []
+
+    def work(batch: Sequence[int]) -> list[int]:
+        tried.append(len(batch))
+        if len(batch) > fits:
+            raise torch.OutOfMemoryError
+        return [10 * index for index in batch]
+
+    made = list(answered_batches(lengths, budget, work, done=frozenset(done)))
+    assert all(results == [10 * index for index in batch] for batch, results in made)
+    return [batch for batch, _ in made], tried
+
+
+def test_batches_come_one_by_one_and_those_that_are_done_are_left_out() -> None:
+    lengths = [9, 8, 7, 6, 5, 4]
+    assert answered(lengths, 18, 9) == ([[0, 1], [2, 3], [4, 5]], [2, 2, 2])
+    # A batch that is done in part is made again as a whole, in the same company.
+    assert answered(lengths, 18, 9, done=[0, 1, 4]) == ([[2, 3], [4, 5]], [2, 2])
+    assert answered(lengths, 18, 9, done=range(6)) == ([], [])
+
+
+def test_a_batch_size_that_does_not_fit_is_not_tried_again() -> None:
+    batches, tried = answered([5] * 40, 100, 6)
+    assert sorted(index for batch in batches for index in batch) == list(range(40))
+    assert tried == [20, 10, *[5] * 8], "it was halved twice, and then for good"
+    assert answered([5] * 40, 100, 6, done=range(20))[1] == [20, 10, *[5] * 4]
+
+
+def test_one_row_that_does_not_fit_is_an_error_here_too() -> None:
+    import torch
+
+    with pytest.raises(torch.OutOfMemoryError):
+        answered([5, 5], 100, 0)

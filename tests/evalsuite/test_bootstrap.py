@@ -13,7 +13,7 @@ from evalsuite.bootstrap import (
 )
 from evalsuite.corpus_scores import chrf
 from evalsuite.errors import StatisticsError
-from evalsuite.statistics import Vector
+from evalsuite.statistics import Vector, item_mean, paired_item_mean
 
 RNG = np.random.default_rng(12)
 
@@ -41,6 +41,25 @@ def test_both_systems_are_resampled_together() -> None:
     found = paired_corpus_difference(items(shared), items(shared + gain), mean, span=100.0)
     assert found.value == pytest.approx(gain.mean())
     assert found.standard_error == pytest.approx(gain.std() / math.sqrt(150), rel=0.03)
+
+
+def test_whole_clusters_are_drawn() -> None:
+    clusters = np.repeat(np.arange(30), 8)
+    values = RNG.normal(size=30)[clusters] + RNG.normal(scale=0.1, size=240)
+    found = corpus_estimate(items(values), mean, span=100.0, clusters=clusters)
+    expected = item_mean(values, clusters=clusters)
+    assert found.value == pytest.approx(expected.value)
+    assert found.standard_error == pytest.approx(expected.standard_error, rel=0.05)
+    assert found.degrees_of_freedom == 29
+    alone = corpus_estimate(items(values), mean, span=100.0)
+    assert found.standard_error > 2 * alone.standard_error
+    gain = values + RNG.normal(0.5, 1.0, 30)[clusters]
+    paired = paired_corpus_difference(
+        items(values), items(gain), mean, span=100.0, clusters=clusters
+    )
+    assert paired.standard_error == pytest.approx(
+        paired_item_mean(values, gain, clusters=clusters).standard_error, rel=0.05
+    )
 
 
 def test_the_same_evidence_gives_the_same_interval() -> None:

@@ -13,14 +13,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from evalsuite.catalogue import FIGURES
-from evalsuite.code_execution import BACKEND
 from evalsuite.errors import EvaluationError, EvidenceError
 from evalsuite.evaluation import evaluate_subject
 from evalsuite.evidence import gather_evidence
 from evalsuite.examples import Example
 from evalsuite.gates import judge
 from evalsuite.loss_evaluation import recorded_losses
-from evalsuite.records import Decoding, EvaluationSpec, Gate, GenerationTask, Identity
+from evalsuite.records import (
+    CodeExecution,
+    Decoding,
+    EvaluationSpec,
+    Gate,
+    GenerationTask,
+    Identity,
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,7 @@ def spec(tokenizer: Any) -> EvaluationSpec:
         pad_token_id=tokenizer.pad_token_id,
         seed=0,
         batch_tokens=400,
+        code_execution=CodeExecution(backend="subprocess"),
     )
 
 
@@ -113,7 +120,7 @@ def test_everything_is_stored(
     assert summary["subject"] == "base"
     assert summary["loss"]["test"]["tokens_per_second"] > 0
     task = summary["generation"]["answers"]
-    assert task["code_execution"] == BACKEND == "subprocess (limits only, not a sandbox)"
+    assert task["code_execution"].startswith("subprocess (unsafe: limits only), Python 3.")
     assert task["metrics"]["chrf"].startswith("chrF2|")
     assert task["new_tokens"] == sum(answer["new_tokens"] for answer in answers)
     assert task["new_tokens_per_second"] > 0
@@ -182,3 +189,68 @@ def test_an_interrupted_evaluation_has_no_summary(
     with pytest.raises(KeyboardInterrupt):
         run(model, tokenizer, partition, spec, tmp_path / "base", on_progress=stop)
     assert [path.name for path in (tmp_path / "base").iterdir()] == ["loss.parquet"]
+
+
+def test_several_answers_are_stored_example_by_example(
+    model: Any, tokenizer: Any, partition: Path, spec: EvaluationSpec, tmp_path: Path
+) -> None:
+    drawn = replace(
+        spec.generation[0],
+        decoding=Decoding(max_new_tokens=6, do_sample=True),
+        metrics=("exact_match", "chrf"),
+        answers_per_prompt=3,
+        limit=4,
+    )
+    run(model, tokenizer, partition, replace(spec, generation=(drawn,)), tmp_path / "base")
+    stored = pq.read_table(tmp_path / "base" / "answers.parquet").to_pylist()
+    named = [(row["example_id"], row["answer_number"]) for row in stored]
+    assert named == [(f"e{example}", number) for example in range(4) for number in range(3)]
+    assert len({tuple(row["token_ids"]) for row in stored}) > 6, "they are drawn each for itself"
+    summary = json.loads((tmp_path / "base" / "summary.json").read_text())["generation"]["answers"]
+    assert (summary["examples"], summary["answers"]) == (4, 12)
+
+
+def test_stop_strings_and_unfinished_thinking_are_told(
+    model: Any, tokenizer: Any, partition: Path, spec: EvaluationSpec, tmp_path: Path
+) -> None:
+    task = replace(spec.generation[0], metrics=("exact_match",))
+    run(model, tokenizer, partition, replace(spec, generation=(task,)), tmp_path / "free")
+    free = pq.read_table(tmp_path / "free" / "answers.parquet").to_pylist()
+    letter = free[0]["answer"][2]
+    stopped = replace(task, stop=(letter,))
+    thinking = replace(spec, generation=(stopped,), answer_marker="</never-written>")
+    for folder, changed in (("stopped", replace(spec, generation=(stopped,))), ("cut", thinking)):
+        run(model, tokenizer, partition, changed, tmp_path / folder)
+    rows = pq.read_table(tmp_path / "stopped" / "answers.parquet").to_pylist()
+    assert [row["answer"] for row in rows] == [r["answer"].partition(letter)[0] for r in free]
+    assert rows[0]["finished"] and rows[0]["new_tokens"] < 6
+    summary = json.loads((tmp_path / "cut" / "summary.json").read_text())["generation"]["answers"]
+    rows = pq.read_table(tmp_path / "cut" / "answers.parquet").to_pylist()
+    cut = [row["unfinished_thinking"] for row in rows]
+    assert summary["unfinished_thinking"] == sum(cut) > 0
+    assert {row["answer"] for row in rows if row["unfinished_thinking"]} == {""}
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_kept_answers(
+    model: Any, tokenizer: Any, partition: Path, spec: EvaluationSpec, tmp_path: Path
+) -> None:
+    """Two prompts in a batch; the process dies when four answers are there."""
+    small = replace(spec, generation_tokens=60)
+    run(model, tokenizer, partition, small, tmp_path / "whole")
+    partial = tmp_path / "partial"
+
+    def die(label: str, done: int, total: int) -> None:
+        if label == "answers" and done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(model, tokenizer, partition, small, tmp_path / "a", partial=partial, on_progress=die)
+    before = (partial / "task-answers.jsonl").read_bytes()
+    assert before.count(b"\n") == 4
+    run(model, tokenizer, partition, small, tmp_path / "again", partial=partial)
+    assert (partial / "task-answers.jsonl").read_bytes().startswith(before)
+    for name in ("answers.parquet", "loss.parquet", "samples.json"):
+        first, second = ((tmp_path / folder / name).read_bytes() for folder in ("whole", "again"))
+        assert first == second
+    summary = json.loads((tmp_path / "again" / "summary.json").read_text())
+    assert summary["generation"]["answers"]["kept_from_before"] == 4

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evalsuite import statistics
+from evalsuite import proportions, statistics
 from evalsuite.errors import EvidenceError
-from evalsuite.evidence import gather_evidence, paired_differences
+from evalsuite.evidence import gather_evidence
 from evalsuite.figures import GENERATION
 from evalsuite.generation import Answer
 from evalsuite.loss import ExampleLoss
@@ -27,11 +27,12 @@ RIGHT = {"base": [1.0, 0.0, 1.0, 0.0, 0.0], "adapter": [1.0, 1.0, 0.0, 1.0, 1.0]
 OVERLAP = {"base": [0.1, 0.2, 0.3, 0.4, 0.5], "adapter": [0.2, 0.3, 0.3, 0.6, 0.9]}
 
 
-def losses(subject: str) -> list[ExampleLoss]:
+def losses(subject: str, clusters: int | None = None) -> list[ExampleLoss]:
     return [
         ExampleLoss(
             example_id=f"e{i}", row=i, nll=float(NLL[subject][i]), tokens=int(TOKENS[i]),
             bytes=int(TOKENS[i]) * 4, correct=int(TOKENS[i]) // 2,
+            cluster="" if clusters is None else f"document {i % clusters}",
         )
         for i in range(30)
     ]  # fmt: skip
@@ -40,6 +41,8 @@ def losses(subject: str) -> list[ExampleLoss]:
 def write_answers(path: Path, subject: str, **changes: Any) -> None:
     examples = [make_example(i, [1, 5, 6], 1) for i in range(5)]
     answers = [Answer(text="a", token_ids=(5, 2), finished=True)] * 5
+    cluster = changes.pop("clusters", ("",) * 5)
+    examples = [replace(one, cluster=name) for one, name in zip(examples, cluster, strict=True)]
     arguments: dict[str, Any] = {
         "figures": {name: GENERATION[name] for name in ("exact_match", "rougeL", "chrf")},
         "scores": {
@@ -114,9 +117,9 @@ def test_binary_items(gather: Callable[..., Evidence]) -> None:
     )
     assert found is not None and measured is not None
     assert (found.gained, found.lost, found.examples) == (3, 1, 5)
-    assert (found.low, found.high) == statistics.tango_interval(3, 1, 5)
-    assert found.p_value == statistics.exact_mcnemar(3, 1)
-    assert (measured.low, measured.high) == statistics.clopper_pearson(2, 5)
+    assert (found.low, found.high) == proportions.tango_interval(3, 1, 5)
+    assert found.p_value == proportions.exact_mcnemar(3, 1)
+    assert (measured.low, measured.high) == proportions.clopper_pearson(2, 5)
 
 
 def test_item_means_and_corpus_figures(gather: Callable[..., Evidence]) -> None:
@@ -129,6 +132,36 @@ def test_item_means_and_corpus_figures(gather: Callable[..., Evidence]) -> None:
     assert chrf.difference == pytest.approx(100 * 0.16)
 
 
+def test_dependent_examples_are_weighed_by_cluster(
+    folder: Path, gather: Callable[..., Evidence]
+) -> None:
+    for subject in ("base", "adapter"):
+        write_loss(folder / subject / "loss.parquet", {"test": losses(subject, clusters=6)})
+        write_answers(
+            folder / subject / "answers.parquet", subject, clusters=("a", "a", "b", "", "")
+        )
+    evidence = gather()
+    clusters = np.arange(30) % 6
+    loss, value = evidence.difference("test.loss"), evidence.measurement("test.loss", "adapter")
+    assert loss is not None and value is not None
+    expected = statistics.paired_ratio(NLL["base"], NLL["adapter"], TOKENS, clusters=clusters)
+    assert (loss.standard_error, loss.degrees_of_freedom) == pytest.approx(
+        (expected.standard_error, 5)
+    )
+    assert (loss.clusters, loss.examples, value.clusters) == (6, 30, 6)
+    # Items that are right or wrong are not independent either: neither McNemar nor Tango then.
+    right = evidence.difference("answers.exact_match")
+    assert right is not None
+    mean = statistics.paired_item_mean(
+        RIGHT["base"], RIGHT["adapter"], span=1.0, clusters=np.array([0, 0, 1, 2, 3])
+    )
+    assert (right.method, right.gained, right.clusters) == ("item-mean", None, 4)
+    assert right.standard_error == pytest.approx(mean.standard_error)
+    chrf = evidence.difference("answers.chrf")
+    assert chrf is not None
+    assert (chrf.method, chrf.degrees_of_freedom) == ("bootstrap", 3)
+
+
 def test_the_adapter_alone(gather: Callable[..., Evidence]) -> None:
     evidence = gather(base=False)
     assert evidence.differences == ()
@@ -139,12 +172,6 @@ def test_the_base_alone(gather: Callable[..., Evidence]) -> None:
     evidence = gather(adapter_digest=None)
     assert evidence.differences == ()
     assert {m.subject for m in evidence.measurements} == {"base"}
-
-
-def test_two_adapters_can_be_paired(folder: Path) -> None:
-    found = {d.metric: d for d in paired_differences(folder / "adapter", folder / "base")}
-    assert found["answers.exact_match"].gained == 1
-    assert found["test.loss"].difference > 0
 
 
 def test_other_ids_name_the_first_difference(folder: Path, gather: Callable[..., Evidence]) -> None:

@@ -7,16 +7,18 @@ from typing import Any
 import pytest
 
 from evalsuite.gates import judge, judge_gate
+from evalsuite.proportions import clopper_pearson, tango_interval
 from evalsuite.records import (
     Evidence,
     Gate,
     GateVerdict,
     Identity,
+    InstrumentFloor,
     Measurement,
     Method,
     PairedDifference,
 )
-from evalsuite.statistics import clopper_pearson, t_quantile, tango_interval
+from evalsuite.statistics import t_quantile
 
 
 def measured(metric: str, value: float, error: float, **changes: Any) -> Measurement:
@@ -83,7 +85,7 @@ def evidence(identity: Identity) -> Evidence:
         (Gate(metric="answers.tests_passed", claim="superior", margin=0.10), "INCONCLUSIVE"),
         (Gate(metric="answers.tests_passed", claim="superior", margin=0.20), "FAIL"),
         (Gate(metric="answers.tests_passed", claim="non_inferior", margin=0.02), "PASS"),
-        # no discordant pair in 200: Tango's bound is -z²/(n + z²) = -0.0133
+        # no discordant pair in 200: Tango's bound is -0.0133, with the correction -0.0179
         (Gate(metric="answers.exact_match", claim="non_inferior", margin=0.02), "PASS"),
         (Gate(metric="answers.exact_match", claim="non_inferior", margin=0.01), "INCONCLUSIVE"),
         # the adapter's own value 0.90, bounds 0.817 and 0.983
@@ -124,12 +126,60 @@ def test_bounds_are_those_of_the_methods(evidence: Evidence) -> None:
     loss = judge_gate(Gate(metric="test.loss", claim="superior"), evidence)
     assert loss.bound == pytest.approx(-0.80 + t_quantile(0.95, 199) * 0.02)
     tests = judge_gate(Gate(metric="answers.tests_passed", claim="superior"), evidence)
-    assert (tests.low, tests.high) == pytest.approx(tango_interval(30, 10, 200, 0.05))
+    corrected = tango_interval(30, 10, 200, 0.05, correction=0.5)
+    assert (tests.low, tests.high) == pytest.approx(corrected)
     floor = judge_gate(Gate(metric="answers.tests_passed", claim="floor", at=0.5), evidence)
     assert (floor.low, floor.high) == pytest.approx(clopper_pearson(150, 200, 0.05))
     perplexity = judge_gate(Gate(metric="test.perplexity", claim="ceiling", at=3), evidence)
     reach = t_quantile(0.95, 199) * 0.12 / 2.46
     assert perplexity.bound == pytest.approx(2.46 * math.exp(reach))
+
+
+def floor(metric: str, value: float) -> InstrumentFloor:
+    return InstrumentFloor(metric=metric, floor=value, largest=value, examples=32, differing=None)
+
+
+@pytest.mark.parametrize(
+    ("gate", "of_instrument", "verdict"),
+    [
+        # a margin that is finer than the instrument decides nothing, however the figures lie
+        (Gate(metric="test.loss", claim="superior", margin=0.01), 0.02, "ERROR"),
+        (Gate(metric="test.loss", claim="superior", margin=0.02), 0.02, "PASS"),
+        (Gate(metric="answers.rougeL", claim="non_inferior", margin=0.03), 0.04, "ERROR"),
+        # nor does a pass by less than what the instrument can tell apart: -0.80 from -0.76
+        (Gate(metric="test.loss", claim="superior", margin=0.76), 0.05, "ERROR"),
+        (Gate(metric="test.loss", claim="superior", margin=0.76), 0.03, "PASS"),
+        (Gate(metric="test.loss", claim="superior"), 0.9, "ERROR"),
+        (Gate(metric="test.loss", claim="ceiling", at=1.0), 0.2, "ERROR"),
+        (Gate(metric="test.loss", claim="ceiling", at=1.0), 0.05, "PASS"),
+        # what is not shown anyway stays as it is
+        (Gate(metric="test.loss", claim="ceiling", at=0.8), 0.2, "FAIL"),
+        (Gate(metric="test.loss", claim="ceiling", at=0.95), 0.2, "INCONCLUSIVE"),
+        # what was evaluated twice without any difference is as fine as one likes
+        (Gate(metric="test.loss", claim="superior", margin=1e-9), 0.0, "PASS"),
+    ],
+)
+def test_a_gate_finer_than_the_instrument_is_refused(
+    evidence: Evidence, gate: Gate, of_instrument: float, verdict: GateVerdict
+) -> None:
+    found = judge_gate(gate, replace(evidence, instrument=(floor(gate.metric, of_instrument),)))
+    assert found.verdict == verdict, found.reason
+    if verdict == "ERROR":
+        assert "in other batches" in found.reason
+    # Another figure's floor says nothing of this one.
+    other = judge_gate(gate, replace(evidence, instrument=(floor("test.other", of_instrument),)))
+    assert "in other batches" not in other.reason
+
+
+def test_clean_rows_have_the_floor_of_all_rows(evidence: Evidence) -> None:
+    clean = replace(
+        evidence,
+        measurements=(measured("test.clean.loss", 0.90, 0.05),),
+        differences=(difference("test.clean.loss", -0.80, 0.02),),
+        instrument=(floor("test.loss", 0.02),),
+    )
+    gate = Gate(metric="test.clean.loss", claim="superior", margin=0.01)
+    assert judge_gate(gate, clean).verdict == "ERROR"
 
 
 def test_smallest_detectable(evidence: Evidence) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import inspect
+import io
+import socket
 import warnings
 from pathlib import Path
 from typing import Any
@@ -8,12 +11,22 @@ import numpy as np
 import pytest
 
 from evalsuite.answer_code import python_source
-from evalsuite.catalogue import FIGURES, LOSS_FIGURES, METRICS, SMALLER_IS_BETTER
-from evalsuite.corpus_scores import chrf
+from evalsuite.catalogue import (
+    DIVERGENCE_FIGURES,
+    FIGURES,
+    LOSS_FIGURES,
+    METRIC_OPTIONS,
+    METRICS,
+    RIGHT_OR_WRONG,
+    SMALLER_IS_BETTER,
+)
+from evalsuite.corpus_scores import bleu, chrf
 from evalsuite.errors import EvaluationError
 from evalsuite.figures import GENERATION, LOSS
-from evalsuite.metrics import load_metric
+from evalsuite.metrics import load_metric, metric_kind
 from evalsuite.metrics.item_metric import ItemMetric
+from evalsuite.records import CodeExecution, MetricSpec
+from runner.recipe import MetricBlock
 
 REFERENCES = [
     "def add(a, b):\n    return a + b",
@@ -33,10 +46,18 @@ ANSWERS = [
 ]
 
 
+SANDBOX = CodeExecution(backend="subprocess")
+NEEDED: dict[str, dict[str, Any]] = {
+    "json_schema": {"schema": {"type": "object"}},
+    "pass_at_k": {"of": "python_syntax"},
+}
+
+
 @pytest.fixture
 def load(tmp_path: Path) -> Any:
     def load_one(name: str) -> ItemMetric:
-        return load_metric(name, cache_dir=str(tmp_path))
+        spec = MetricSpec(name=name, options=NEEDED.get(name, {}))
+        return load_metric(spec, cache_dir=str(tmp_path), code_execution=SANDBOX)
 
     return load_one
 
@@ -45,23 +66,55 @@ def load(tmp_path: Path) -> Any:
 def test_the_catalogue_is_what_the_metrics_say(name: str, load: Any) -> None:
     metric = load(name)
     assert tuple(metric.figures) == FIGURES[name]
+    assert all(figure == GENERATION[key] for key, figure in metric.figures.items())
     assert metric.signature
     assert metric.info.description
+    taken = inspect.signature(type(metric)).parameters.values()
+    options = {p.name for p in taken if p.kind == inspect.Parameter.KEYWORD_ONLY}
+    assert options - {"code_execution"} == set(METRIC_OPTIONS[name])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_options_have_the_defaults_that_a_recipe_says(name: str) -> None:
+    taken = inspect.signature(metric_kind(MetricSpec(name=name))).parameters
+    block = MetricBlock(name=name).model_dump()
+    for option in METRIC_OPTIONS[name]:
+        assert taken[option].default == block[option]
 
 
 def test_the_catalogue_knows_which_side_is_better() -> None:
-    assert tuple(LOSS) == LOSS_FIGURES
+    assert tuple(LOSS) == (*LOSS_FIGURES, *DIVERGENCE_FIGURES)
     for name, figure in {**LOSS, **GENERATION}.items():
         assert figure.higher_is_better == (name not in SMALLER_IS_BETTER)
 
 
-def test_all_metrics_in_one_combination_without_a_network(tmp_path: Path, load: Any) -> None:
+def test_the_catalogue_knows_which_figures_are_right_or_wrong() -> None:
+    binary = {name for name, figure in GENERATION.items() if figure.kind == "binary"}
+    assert set(RIGHT_OR_WRONG) == binary
+
+
+def test_all_metrics_in_one_combination_without_a_network(
+    load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import evaluate
 
-    together = evaluate.combine([load(n) for n in METRICS if n != "tests_passed"])
-    found = together.compute(predictions=ANSWERS, references=REFERENCES)
-    assert set(found) == {f for n in METRICS if n != "tests_passed" for f in FIGURES[n]}
+    def refuse(*_: object) -> None:
+        raise AssertionError("a metric wanted the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    together = evaluate.combine([load(name) for name in METRICS])
+    found = together.compute(
+        predictions=ANSWERS,
+        references=REFERENCES,
+        tests=["assert add(1, 2) == 3"] * len(ANSWERS),
+        example_id=["a", "a", "b", "b", "c", "c"],
+        outcomes=[1.0, 0.0, 0.0, 0.0, 1.0, 1.0],
+    )
+    assert set(found) == {figure for name in METRICS for figure in FIGURES[name]}
     assert found["exact_match"] == 0.0
+    assert found["tests_passed"] == pytest.approx(1 / 6)
+    assert found["pass@1"] == pytest.approx(0.5)
+    assert found["ter"] > 1.0
 
 
 def test_tests_passed_computes_by_itself(load: Any) -> None:
@@ -79,16 +132,6 @@ def test_exact_match_normalises_as_declared(load: Any) -> None:
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     scores = metric.scores([f" {composed}\n", "a  b", "A"], [decomposed, "a b", "a"])
     assert scores == {"exact_match": [1.0, 0.0, 0.0]}
-
-
-def test_rouge_is_the_librarys(load: Any) -> None:
-    from rouge_score.rouge_scorer import RougeScorer
-
-    scorer = RougeScorer(["rouge1", "rouge2", "rougeL", "rougeLsum"])
-    found = load("rouge").scores(ANSWERS, REFERENCES)
-    for place, (answer, reference) in enumerate(zip(ANSWERS, REFERENCES, strict=True)):
-        for name, score in scorer.score(target=reference, prediction=answer).items():
-            assert found[name][place] == score.fmeasure
 
 
 def test_chrf_is_sacrebleus(load: Any) -> None:
@@ -121,8 +164,41 @@ def test_chrf_of_nothing_in_common() -> None:
     assert chrf(np.tile([4.0, 4.0, 0.0], 6)[None]).tolist() == [0.0]
 
 
+def test_bleu_of_nothing_in_common() -> None:
+    assert bleu(np.zeros((1, 10))).tolist() == [0.0]
+    nothing = [4.0, 4.0, 0.0, 0.0, 0.0, 0.0, 4.0, 3.0, 2.0, 1.0]
+    short = [3.0, 3.0, 3.0, 2.0, 1.0, 0.0, 3.0, 2.0, 1.0, 0.0]  # no 4-gram at all
+    assert bleu(np.array([nothing, short])).tolist() == [0.0, 0.0]
+
+
 def test_chrf_carries_its_signature(load: Any) -> None:
     assert "nc:6|nw:0" in load("chrf").signature
+
+
+def test_json_valid(load: Any) -> None:
+    answers = ['{"a": [1, null]}', " 3\n", '"x"', "NaN", "[1,]", "", "{'a': 1}", "1 2", "[" * 9999]
+    scores = load("json_valid").scores(answers, answers)["json_valid"]
+    assert scores == [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_schemas_are_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_: io.BytesIO(b"true"))
+    schema = {"items": {"$ref": "https://example.org/x.json"}}
+    metric = load_metric(
+        MetricSpec(name="json_schema", options={"schema": schema}), cache_dir=str(tmp_path)
+    )
+    assert metric.scores(["{}", "]"], ["", ""])["json_schema"] == [1.0, 0.0]
+    with pytest.raises(EvaluationError, match=r"refers to https://example.org/x.json, which is"):
+        metric.scores(["[1]"], [""])
+    with pytest.raises(EvaluationError, match="json_schema: this is no JSON Schema"):
+        load_metric(MetricSpec(name="json_schema", options={"schema": {"type": 3}}))
+    with pytest.raises(EvaluationError, match="json_schema needs its option schema"):
+        load_metric("json_schema")
+
+
+def test_token_f1_of_no_words(load: Any) -> None:
+    scores = load("token_f1").scores(["the", "The!", "a dog"], ["an", "dog", "A dog!"])["token_f1"]
+    assert scores == [1.0, 0.0, 1.0]
 
 
 def test_python_syntax(load: Any) -> None:
@@ -150,9 +226,27 @@ def test_the_source_is_the_first_fenced_block() -> None:
     assert python_source("  x = 1\n") == "x = 1"
 
 
+def test_code_is_run_nowhere_unless_it_is_said_where(tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match=r"name where in evaluation\.code_execution"):
+        load_metric("tests_passed", cache_dir=str(tmp_path))
+
+
 def test_an_example_without_tests_is_an_error(load: Any) -> None:
     with pytest.raises(EvaluationError, match="example 1 of the task has no tests"):
         load("tests_passed").scores(["x", "y"], ["", ""], tests=["assert 1", " "])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("exact_match", {"ignore": ["colour"]}, "exact_match cannot ignore 'colour'"),
+        ("rouge", {"stemer": True}, "rouge does not take 'stemer'; its options are stemmer"),
+        ("token_f1", {"place": "x"}, "token_f1 does not take 'place'; its options are none"),
+    ],
+)
+def test_options_that_a_metric_does_not_take(name: str, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(EvaluationError, match=told):
+        load_metric(MetricSpec(name=name, options=options))
 
 
 def test_an_unknown_metric_has_a_nearest_name() -> None:

@@ -1,24 +1,41 @@
+"""What is said of a gate before training: whether it can pass, how likely, what it could show."""
+
 from __future__ import annotations
 
 from typing import cast
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from evalsuite.errors import StatisticsError
-from evalsuite.power import can_pass, examples_needed, too_few_examples
+from evalsuite.outlook import can_pass, too_few_examples
+from evalsuite.power import examples_needed, mean_power, proportion_power
+from evalsuite.proportions import clopper_pearson
 from evalsuite.records import Claim, Gate
-from evalsuite.statistics import tango_interval
 
 MARGIN = Gate(metric="answers.exact_match", claim="non_inferior", margin=0.02)
 
 
-def test_the_number_of_the_design() -> None:
-    assert examples_needed(0.02, discordance=0.1) == 1546
+def test_the_number_of_examples_of_a_small_margin() -> None:
+    """(z_0.95 + z_0.8)²·ψ/m² is 1,546; the exact test with its correction asks for 1,617."""
+    assert examples_needed(0.02, discordance=0.1) == 1617
     assert too_few_examples(MARGIN, 200) == (
-        "a margin of 0.02 at 10% discordance needs 1,546 examples; this split has 200"
+        "a margin of 0.02 at 10% discordance needs 1,617 examples; this split has 200, and an "
+        "adapter equal to the base passes 18% of the time"
     )
-    assert too_few_examples(MARGIN, 1546) is None
+    assert too_few_examples(MARGIN, 1617) is None
+
+
+@pytest.mark.parametrize(
+    ("margin", "discordance"), [(0.02, 0.1), (0.05, 0.2), (0.1, 0.3), (0.03, 0.04)]
+)
+def test_so_many_examples_have_the_power(margin: float, discordance: float) -> None:
+    items = examples_needed(margin, discordance=discordance)
+    half = discordance / 2
+    assert proportion_power(items, -margin, gained=half, lost=half) >= 0.8
+    fewer = proportion_power(items - 20, -margin, gained=half, lost=half)
+    assert fewer < 0.8
 
 
 def test_no_margin_needs_infinitely_many() -> None:
@@ -26,13 +43,63 @@ def test_no_margin_needs_infinitely_many() -> None:
         examples_needed(0.0)
 
 
-def test_power_is_as_predicted() -> None:
-    """An adapter equal to the base passes in about 80% of evaluations of that size."""
-    items = examples_needed(0.05, discordance=0.2)
-    drawn = np.random.default_rng(5).multinomial(items, [0.1, 0.1, 0.8], size=3000)
-    tables, counts = np.unique(drawn[:, :2], axis=0, return_counts=True)
-    passes = [tango_interval(int(g), int(b), items, 0.05)[0] > -0.05 for g, b in tables]
-    assert counts[passes].sum() / 3000 == pytest.approx(0.8, abs=0.05)
+def test_power_grows_with_examples_and_with_the_margin() -> None:
+    by_items = [proportion_power(n, -0.05, gained=0.05, lost=0.05) for n in (50, 200, 800)]
+    by_margin = [proportion_power(200, -m, gained=0.05, lost=0.05) for m in (0.01, 0.05, 0.1)]
+    assert by_items == sorted(by_items)
+    assert by_margin == sorted(by_margin)
+    assert proportion_power(5, -0.01, gained=0.0, lost=0.5) == 0.0
+
+
+def test_the_power_of_a_mean_is_statsmodels() -> None:
+    from statsmodels.stats.power import TTestPower
+
+    for items, distance, spread in ((20, 0.1, 0.2), (300, 0.02, 0.25), (50, -0.01, 0.3)):
+        expected = TTestPower().power(distance / spread, items, 0.05, alternative="larger")
+        assert mean_power(items, distance, spread) == pytest.approx(expected, abs=1e-9)
+    assert mean_power(1, 1.0, 0.1) == 0.0
+
+
+def test_outlook_of_a_gain() -> None:
+    """The gain that is called detectable passes in 80% of evaluations, by the exact power."""
+    gate = Gate(metric="answers.exact_match", claim="superior", margin=0.1)
+    outlook = can_pass(gate, 200)
+    assert outlook.detectable is not None
+    power = proportion_power(200, 0.1, gained=0.05 + outlook.detectable, lost=0.05)
+    assert power == pytest.approx(0.8, abs=0.01)
+    assert outlook.sentence == (
+        "can pass with 200 examples: four times in five at a true gain of "
+        f"{outlook.detectable:.3g} while 5% are lost"
+    )
+
+
+@pytest.mark.parametrize(("claim", "at"), [("floor", 0.5), ("ceiling", 0.2)])
+def test_outlook_of_a_number(claim: str, at: float) -> None:
+    gate = Gate(metric="answers.tests_passed", claim=cast("Claim", claim), at=at)
+    share = can_pass(gate, 150).detectable
+    assert share is not None
+    limits = [clopper_pearson(right, 150, 0.05) for right in range(151)]
+    clears = [low >= at if claim == "floor" else high <= at for low, high in limits]
+    power = binom.pmf(np.arange(151), 150, share)[clears].sum()
+    assert power == pytest.approx(0.8, abs=1e-6)
+
+
+def test_outlook_of_scores_and_of_a_loss() -> None:
+    rouge = can_pass(Gate(metric="answers.rougeL", claim="non_inferior", margin=0.05), 200)
+    assert rouge.power == pytest.approx(mean_power(200, 0.05, 0.25))
+    assert "a standard deviation of 0.25 between examples" in rouge.sentence
+    few = Gate(metric="answers.rougeL", claim="non_inferior", margin=0.01)
+    assert "needs 3,866 examples; this split has 200" in str(too_few_examples(few, 200))
+    loss = can_pass(Gate(metric="test.loss", claim="superior"), 300)
+    assert (loss.needed, loss.power, loss.detectable) == (None, None, None)
+    assert loss.sentence.endswith("by 0.14 of the standard deviation between examples")
+    one = can_pass(Gate(metric="answers.a_plugins", claim="superior"), 300)
+    assert one.sentence == "can pass with 300 examples"
+
+
+def test_outlook_against_the_release_names_it() -> None:
+    gate = Gate(metric="answers.exact_match", claim="non_inferior", margin=0.1, against="release")
+    assert "an adapter equal to the release passes" in can_pass(gate, 300).sentence
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from evalsuite.errors import EvidenceError
 from evalsuite.gates import judge
 from evalsuite.record_files import (
+    evidence_digest,
     read_evidence,
     read_verdict,
     write_atomically,
@@ -74,6 +75,17 @@ def test_the_same_record_gives_the_same_bytes(tmp_path: Path, evidence: Evidence
     write_evidence(read_evidence(tmp_path / "one.json"), tmp_path / "two.json")
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
     json.loads((tmp_path / "one.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_a_whole_number_of_a_float_field_is_read_back_as_the_same_bytes(
+    tmp_path: Path, evidence: Evidence
+) -> None:
+    """Its digest is in the verdict, and must not depend on whether it was stored in between."""
+    whole = replace(evidence.measurements[0], degrees_of_freedom=23)
+    counted = replace(evidence, measurements=(whole,))
+    write_evidence(counted, tmp_path / "evidence.json")
+    assert evidence_digest(read_evidence(tmp_path / "evidence.json")) == evidence_digest(counted)
+    assert 'degrees_of_freedom": 23.0' in (tmp_path / "evidence.json").read_text()
 
 
 def test_nan_is_never_written(tmp_path: Path, evidence: Evidence) -> None:

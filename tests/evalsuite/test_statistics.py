@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalsuite import proportions
 from evalsuite import statistics as s
 from evalsuite.errors import StatisticsError
 
@@ -116,11 +117,90 @@ def test_clustered_means_are_statsmodels() -> None:
     fit = sm.OLS(values, np.ones(50)).fit(
         cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True
     )
-    found = s.clustered_mean(values, clusters)
+    found = s.item_mean(values, clusters=clusters)
     assert found.value == pytest.approx(values.mean())
     assert found.standard_error == pytest.approx(fit.bse[0])
     assert found.degrees_of_freedom == 8
     assert found.standard_error > 2 * s.item_mean(values).standard_error
+
+
+def clustered(generator: np.random.Generator, items: int, groups: int) -> tuple[np.ndarray, ...]:
+    """Clusters, tokens, and losses of base and adapter that share a part within a cluster."""
+    clusters = generator.integers(0, groups, items)
+    tokens = generator.integers(5, 90, items).astype(float)
+    shared = generator.normal(1.5, 0.4, groups)[clusters]
+    base = tokens * (shared + generator.normal(0.0, 0.1, items))
+    adapter = base - tokens * (0.2 * shared + generator.normal(0.0, 0.05, items))
+    return clusters, tokens, base, adapter
+
+
+def statsmodels_clustered(
+    values: np.ndarray, weights: np.ndarray, clusters: np.ndarray
+) -> tuple[float, float, float, float]:
+    import statsmodels.api as sm
+
+    fit = sm.WLS(values / weights, np.ones_like(weights), weights=weights).fit(
+        cov_type="cluster",
+        cov_kwds={"groups": clusters, "use_correction": True},
+        use_t=True,
+    )
+    # statsmodels multiplies by (n - 1)/(n - k) as well, which is 1 for one parameter.
+    return float(fit.params[0]), float(fit.bse[0]), *map(float, fit.conf_int()[0])
+
+
+def test_clustered_ratios_are_statsmodels() -> None:
+    clusters, tokens, base, adapter = clustered(RNG, 80, 12)
+    for found, numerators in (
+        (s.ratio(base, tokens, clusters=clusters), base),
+        (s.paired_ratio(base, adapter, tokens, clusters=clusters), adapter - base),
+    ):
+        expected = statsmodels_clustered(numerators, tokens, clusters)
+        values = (found.value, found.standard_error, found.low, found.high)
+        assert values == pytest.approx(expected)
+        assert found.degrees_of_freedom == 11
+    alone = s.ratio(base, tokens)
+    assert s.ratio(base, tokens, clusters=clusters).standard_error > 1.5 * alone.standard_error
+
+
+def test_clustered_paired_means_are_statsmodels() -> None:
+    clusters = RNG.integers(0, 15, 90)
+    before = RNG.uniform(size=90)
+    after = before + RNG.normal(0.0, 0.2, 15)[clusters] + RNG.normal(0.0, 0.1, 90)
+    found = s.paired_item_mean(before, after, clusters=clusters)
+    expected = statsmodels_clustered(after - before, np.ones(90), clusters)
+    assert (found.value, found.standard_error, found.low, found.high) == pytest.approx(expected)
+
+
+def test_clustered_perplexities_have_the_jackknifes_error() -> None:
+    clusters, tokens, base, adapter = clustered(np.random.default_rng(9), 200, 40)
+
+    def difference(left_out: int) -> float:
+        keep = clusters != left_out
+        whole = tokens[keep].sum()
+        return math.exp(adapter[keep].sum() / whole) - math.exp(base[keep].sum() / whole)
+
+    without = np.array([difference(cluster) for cluster in range(40)])
+    jackknife = math.sqrt(39 / 40 * ((without - without.mean()) ** 2).sum())
+    found = s.paired_log_ratio(base, adapter, tokens, clusters=clusters)
+    assert found.standard_error == pytest.approx(jackknife, rel=0.1)
+    perplexity = s.log_ratio(base, tokens, clusters=clusters)
+    loss = s.ratio(base, tokens, clusters=clusters)
+    assert (perplexity.low, perplexity.high) == pytest.approx(
+        (math.exp(loss.low), math.exp(loss.high))
+    )
+
+
+def test_examples_without_a_cluster_are_their_own() -> None:
+    numbers = s.cluster_numbers(["a", "", "b", "a", ""])
+    assert numbers is not None
+    assert numbers.tolist() == [0, 1, 2, 0, 3]
+    assert s.cluster_numbers(["", ""]) is None
+    assert s.cluster_numbers([]) is None
+    every = s.cluster_numbers(list("abcdef"))
+    values = RNG.uniform(size=6)
+    assert s.item_mean(values, clusters=every) == s.item_mean(values)
+    with pytest.raises(StatisticsError, match="6 values cannot belong to 5 clusters"):
+        s.item_mean(values, clusters=numbers)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +210,7 @@ def test_clopper_pearson_is_scipys(right: int, items: int) -> None:
     from scipy.stats import binomtest
 
     expected = binomtest(right, items).proportion_ci(0.95, method="exact")
-    assert s.clopper_pearson(right, items) == pytest.approx((expected.low, expected.high))
+    assert proportions.clopper_pearson(right, items) == pytest.approx((expected.low, expected.high))
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (5, 0), (7, 9), (30, 12)])
@@ -138,7 +218,7 @@ def test_mcnemar_is_statsmodels(gained: int, lost: int) -> None:
     from statsmodels.stats.contingency_tables import mcnemar
 
     expected = mcnemar([[10, gained], [lost, 10]], exact=True).pvalue
-    assert s.exact_mcnemar(gained, lost) == pytest.approx(expected)
+    assert proportions.exact_mcnemar(gained, lost) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -154,14 +234,14 @@ def test_mcnemar_is_statsmodels(gained: int, lost: int) -> None:
 def test_tango_gives_published_limits(
     gained: int, lost: int, items: int, tail: float, low: float, high: float, digits: int
 ) -> None:
-    found = s.tango_interval(gained, lost, items, tail)
+    found = proportions.tango_interval(gained, lost, items, tail)
     assert tuple(round(limit, digits) for limit in found) == (low, high)
 
 
 def test_tango_without_a_discordant_pair_is_not_a_point() -> None:
     """The closed form is ±z²/(n + z²); Wald's interval would be [0, 0]."""
     z = s.normal_quantile(0.975)
-    low, high = s.tango_interval(0, 0, 40)
+    low, high = proportions.tango_interval(0, 0, 40)
     assert high == pytest.approx(z * z / (40 + z * z))
     assert low == pytest.approx(-high)
 
@@ -170,11 +250,11 @@ def test_tango_without_a_discordant_pair_is_not_a_point() -> None:
 def test_tango_is_symmetric_holds_the_estimate_and_nests(items: int, data: st.DataObject) -> None:
     gained = data.draw(st.integers(0, items))
     lost = data.draw(st.integers(0, items - gained))
-    low, high = s.tango_interval(gained, lost, items)
+    low, high = proportions.tango_interval(gained, lost, items)
     assert -1.0 <= low <= (gained - lost) / items + 1e-12
     assert (gained - lost) / items - 1e-12 <= high <= 1.0
-    assert s.tango_interval(lost, gained, items) == pytest.approx((-high, -low), abs=1e-9)
-    inner = s.tango_interval(gained, lost, items, 0.05)
+    assert proportions.tango_interval(lost, gained, items) == pytest.approx((-high, -low), abs=1e-9)
+    inner = proportions.tango_interval(gained, lost, items, 0.05)
     assert low - 1e-9 <= inner[0] and inner[1] <= high + 1e-9
 
 
@@ -182,7 +262,7 @@ def test_tango_agrees_with_the_score_test_at_zero() -> None:
     """At a margin of 0 Tango's statistic is McNemar's (b - c)/√(b + c)."""
     limit = (21 - 9) / math.sqrt(21 + 9)
     tail = 0.5 * math.erfc(limit / math.sqrt(2))
-    assert s.tango_interval(21, 9, 200, tail)[0] == pytest.approx(0.0, abs=1e-9)
+    assert proportions.tango_interval(21, 9, 200, tail)[0] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_one_example_says_nothing() -> None:
@@ -208,20 +288,44 @@ def test_equal_items_of_a_bounded_figure_keep_a_width() -> None:
     assert s.paired_ratio(BASE, BASE, TOKENS).standard_error == 0.0
 
 
+@pytest.mark.parametrize("items", [20, 200, 2000])
+def test_the_interval_neither_jumps_nor_narrows_when_items_begin_to_differ(items: int) -> None:
+    """All equal once had a floor of 4/n, and one item that differed by 1e-6 next to no width."""
+
+    def width(differing: int, by: float) -> float:
+        after = np.zeros(items)
+        after[:differing] = by * np.where(np.arange(differing) % 2, 1.0, -1.0)
+        found = s.paired_item_mean(np.zeros(items), after, span=1.0)
+        return found.high - found.low
+
+    equal = width(0, 0.0)
+    assert equal >= 2 * (1.0 - 0.025 ** (1.0 / items))
+    sizes = [width(1, by) for by in np.geomspace(1e-9, 1e-2, 60)]
+    assert sizes[0] == pytest.approx(equal, rel=1e-3)
+    steps = np.abs(np.diff([equal, *sizes])) / equal
+    assert steps.max() < 0.2
+    assert min(sizes) > 0.3 * equal
+    # Where many items carry the spread, the floor has no part in it.
+    plain = 2 * s.t_quantile(0.975, items - 1) * np.std(np.tile([0.1, -0.1], items // 2), ddof=1)
+    assert width(items, 0.1) == pytest.approx(plain / math.sqrt(items), rel=1e-4)
+
+
 @given(st.sampled_from([0.9, 0.95, 0.975, 0.99]), st.integers(2, 3000))
 def test_the_floor_covers_the_exact_bound(confidence: float, items: int) -> None:
-    reach = s.t_quantile(confidence, items - 1) * s.floored_error(0.0, items, 1.0)
+    reach = s.t_quantile(confidence, items - 1) * s.zero_event_error(items, 1.0)
     assert reach >= 1.0 - (1.0 - confidence) ** (1.0 / items)
 
 
 def test_the_error_of_a_proportion_is_never_nothing() -> None:
-    assert s.proportion_error(30, 100) == pytest.approx(math.sqrt(0.3 * 0.7 / 100))
-    assert s.proportion_error(0, 100) > 0.0
-    assert s.proportion_error(1, 1) > 0.0
-    assert s.discordance_error(0, 0, 50) > 0.0
-    assert s.discordance_error(50, 0, 50) > 0.0
+    assert proportions.proportion_error(30, 100) == pytest.approx(math.sqrt(0.3 * 0.7 / 100))
+    assert proportions.proportion_error(0, 100) > 0.0
+    assert proportions.proportion_error(1, 1) > 0.0
+    assert proportions.discordance_error(0, 0, 50) > 0.0
+    assert proportions.discordance_error(50, 0, 50) > 0.0
     differences = np.array([1.0] * 9 + [-1.0] * 4 + [0.0] * 37)
-    assert s.discordance_error(9, 4, 50) == pytest.approx(differences.std() / math.sqrt(50))
+    assert proportions.discordance_error(9, 4, 50) == pytest.approx(
+        differences.std() / math.sqrt(50)
+    )
 
 
 @pytest.mark.parametrize(
@@ -245,4 +349,4 @@ def test_numbers_without_an_honest_interval(
 @pytest.mark.parametrize(("gained", "lost", "items"), [(0, 0, 0), (-1, 0, 5), (3, 3, 5)])
 def test_impossible_counts(gained: int, lost: int, items: int) -> None:
     with pytest.raises(StatisticsError):
-        s.tango_interval(gained, lost, items)
+        proportions.tango_interval(gained, lost, items)

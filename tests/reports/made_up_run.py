@@ -53,6 +53,9 @@ class RunSpec:
     examples_digest: str = "e" * 64
     base: bool = True
     tokens_seed: int = 1
+    code_version: str = "1"
+    max_new_tokens: int = 128
+    recipe_seed: int = 42
     gates: tuple[Gate, ...] = (
         Gate(metric="test.loss", claim="superior", margin=0.05),
         Gate(metric=f"{TASK}.tests_passed", claim="floor", at=0.5),
@@ -91,7 +94,7 @@ def write_run(folder: Path, spec: RunSpec) -> None:
             template_digest="t" * 64,
             examples_digest=spec.examples_digest,
             decoding_digest="c" * 64,
-            code_version="1",
+            code_version=spec.code_version,
         ),
         base_digest=digest("base"),
         adapter_digest=digest(spec.run_id),
@@ -109,7 +112,7 @@ def recipe_of(spec: RunSpec) -> dict[str, Any]:
         "version": 1,
         "name": spec.name,
         "description": "LoRA on the embedded model for small Python functions",
-        "seed": 42,
+        "seed": spec.recipe_seed,
         "dataset": {"source": ["/home/alice/data/functions.jsonl"], "split": "train"},
         "model": {"base": "/home/alice/secret/models/tiny", "dtype": "auto"},
         "lora": {"r": spec.rank, "alpha": 32.0, "target_modules": ["q_proj", "v_proj"]},
@@ -181,7 +184,7 @@ def lock_of(spec: RunSpec, recipe: dict[str, Any]) -> dict[str, Any]:
             "device": "cpu", "cpu_count": 2, "threads": 2, "platform": "Linux x86_64",
             "python": "3.11.2",
         },
-        "seed": 42,
+        "seed": spec.recipe_seed,
         "decisions": [],
     }  # fmt: skip
 
@@ -418,5 +421,5 @@ def write_answers(path: Path, subject: str, spec: RunSpec) -> None:
         figures={name: GENERATION[name] for name in scores},
         scores=scores,
         statistics={"chrf": statistics},
-        conditions={"decoding": {"max_new_tokens": 128}},
+        conditions={"decoding": {"max_new_tokens": spec.max_new_tokens}},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,15 +103,13 @@ def test_labels_are_unique(make_run: MakeRun) -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"examples_digest": "f" * 64},
-         "its examples digest is ffffffffffff, the baseline's is eeeeeeeeeeee"),
-        ({"data_digest": "a" * 64},
-         "its data digest is aaaaaaaaaaaa, the baseline's is dddddddddddd"),
-        ({"examples": 239}, "its examples cannot be paired with the baseline's"),
-        ({"tokens_seed": 2}, "its examples cannot be paired with the baseline's"),
+        ({"code_version": "2" * 64}, "its code version is 222222222222, the baseline's is 1"),
+        ({"examples": 239},
+         "nothing of it can be paired with the baseline's; test: quickstart and other differ at "
+         "example 239: test-0239 and none"),
     ],
 )  # fmt: skip
-def test_other_test_sets_are_refused_with_the_reason(
+def test_a_run_that_shares_nothing_is_refused_with_the_reason(
     make_run: MakeRun, fields: dict[str, object], reason: str
 ) -> None:
     found = compare_runs([make_run(), make_run(name="other", **fields), make_run(name="third")])
@@ -119,6 +118,69 @@ def test_other_test_sets_are_refused_with_the_reason(
     assert excluded.label == "other"
     assert excluded.reason.startswith(reason)
     assert all(len(m.values) == 2 for m in found.metrics)
+
+
+def test_other_decoding_of_a_task_refuses_that_task_alone(make_run: MakeRun) -> None:
+    found = compare_runs([make_run(), make_run(name="longer", max_new_tokens=256, seed=9)])
+    assert found.excluded == ()
+    (refused,) = found.refused
+    assert (refused.label, refused.group) == ("longer", TASK)
+    assert refused.reason.startswith("quickstart and longer differ in decoding: ")
+    for compared in found.metrics:
+        of_task = compared.metric.startswith(TASK)
+        assert (compared.values[1].difference is None) == of_task, compared.metric
+        assert compared.values[1].measurement is not None
+        assert not (of_task and any(value.best for value in compared.values))
+
+
+def test_nothing_is_best_of_runs_that_cannot_all_be_compared(make_run: MakeRun) -> None:
+    runs = [make_run(), make_run(name="better", adapter_rate=0.99, seed=9)]
+    name = f"{TASK}.tests_passed"
+    assert [v.best for v in metric(compare_runs(runs), name).values] == [False, True]
+    longer = make_run(name="longer", max_new_tokens=256, seed=10)
+    assert not any(v.best for v in metric(compare_runs([*runs, longer]), name).values)
+
+
+def test_other_tokens_refuse_the_losses_alone(make_run: MakeRun) -> None:
+    found = compare_runs([make_run(), make_run(name="other", tokens_seed=2)])
+    assert {refused.group for refused in found.refused} == {"test", "validation"}
+    assert "supervised tokens" in found.refused[0].reason
+    passed = metric(found, f"{TASK}.tests_passed")
+    assert passed.values[1].difference is not None
+
+
+def test_data_that_the_evaluation_does_not_touch_may_differ(make_run: MakeRun) -> None:
+    """More rows to train on: the usual reason for a next adapter."""
+    found = compare_runs([make_run(), make_run(name="more", data_digest="a" * 64, seed=9)])
+    assert (found.excluded, found.refused) == ((), ())
+
+
+def test_seeds_of_one_recipe_are_told_from_recipes(make_run: MakeRun) -> None:
+    seeds = [
+        make_run(name="small", run_id=f"{n}" * 12, seed=n, recipe_seed=n, gain=gain)
+        for n, gain in ((1, 1.30), (2, 1.36), (3, 1.33))
+    ]
+    other = make_run(name="wide", rank=64, seed=9, gain=1.38)
+    best = make_run(name="best", rank=128, seed=10, gain=1.7)
+    found = compare_runs([*seeds, other, best])
+    (group,) = found.seeds
+    assert group.labels == ("small/1111111", "small/2222222", "small/3333333")
+    spread = group.spread("test.loss")
+    assert spread is not None
+    values = [value.measurement.value for value in metric(found, "test.loss").values[:3]
+              if value.measurement is not None]  # fmt: skip
+    assert spread.spread == pytest.approx(statistics.stdev(values))
+    assert 0.02 < spread.seed_deviation < 0.04
+    # Another recipe's gain of 0.05 nats clears its interval, and is less than seeds differ by.
+    wide, far = (metric(found, "test.loss").values[place] for place in (3, 4))
+    assert wide.difference is not None and wide.difference.high < 0.0
+    assert (wide.seed_noise, far.seed_noise) == (True, False)
+
+
+def test_one_seed_tells_nothing_of_seeds(make_run: MakeRun) -> None:
+    found = compare_runs([make_run(), make_run(name="other", rank=64, recipe_seed=3)])
+    assert found.seeds == ()
+    assert not any(v.seed_noise for compared in found.metrics for v in compared.values)
 
 
 def test_one_run_is_no_comparison(run_folder: Path) -> None:

@@ -40,7 +40,7 @@ def final_folder(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_front_matter(run_folder: Path) -> None:
     metadata, _ = split(model_card(run_folder, final=False))
-    assert metadata["base_model"] == "quickstart/model"
+    assert "base_model" not in metadata  # a folder: not the Hub's quickstart/model
     assert metadata["library_name"] == "peft"
     assert metadata["pipeline_tag"] == "text-generation"
     assert {"lora", "proofbox"} <= set(metadata["tags"])
@@ -64,6 +64,26 @@ def test_model_index_holds_the_adapters_own_figures(run_folder: Path) -> None:
         assert listed[group, figure]["args"]["interval_95"] == [m.low, m.high]
 
 
+def test_huggingface_hub_reads_every_figure_with_its_interval(run_folder: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    card = model_card(run_folder, final=False)
+    read = ModelCard(card)  # raises where the metadata is invalid
+    results = read.data.eval_results
+    evidence = read_evidence(run_folder / "evidence.json")
+    measured = {m.metric: m for m in evidence.measurements if m.subject == "adapter"}
+    assert results is not None
+    assert {f"{r.dataset_config}.{r.metric_type}" for r in results} == set(measured)
+    for result in results:
+        m = measured[f"{result.dataset_config}.{result.metric_type}"]
+        assert result.metric_value == m.value
+        assert result.metric_args["interval_95"] == [m.low, m.high]
+    # As the library writes it again, no group has been taken for another.
+    written, _ = split(f"---\n{read.data.to_yaml()}\n---\n")
+    groups = [r["dataset"]["config"] for r in written["model-index"][0]["results"]]
+    assert len(groups) == len(set(groups)) == len({m.rpartition(".")[0] for m in measured})
+
+
 def test_hub_data_and_revisions_are_named(make_run: MakeRun, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     recipe = {"dataset": {"source": "iamtarun/python_code_instructions_18k_alpaca"}}
@@ -74,6 +94,8 @@ def test_hub_data_and_revisions_are_named(make_run: MakeRun, tmp_path: Path) -> 
     (folder / "lock.json").write_text(json.dumps(lock))
     metadata, body = split(model_card(folder, final=False))
     assert metadata["datasets"] == ["iamtarun/python_code_instructions_18k_alpaca"]
+    assert metadata["base_model"] == "mistralai/Mistral-7B-Instruct-v0.2"
+    assert metadata["base_model_relation"] == "adapter"
     assert '("mistralai/Mistral-7B-Instruct-v0.2", revision="def456")' in body
     assert "local folder" not in body
 
@@ -85,7 +107,7 @@ def test_base_model_by_absolute_path_is_named_without_it(make_run: MakeRun, tmp_
     lock["model"]["name"] = "/home/alice/models/tiny"
     (folder / "lock.json").write_text(json.dumps(lock))
     card = model_card(folder, final=False)
-    assert split(card)[0]["base_model"] == "tiny"
+    assert "A LoRA adapter for `tiny`" in card
     assert "alice" not in card
 
 

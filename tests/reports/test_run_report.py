@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import Any
 import pytest
 from made_up_run import HOSTILE, TASK, problem, write_problems
 
-from evalsuite.record_files import read_evidence
-from evalsuite.records import Gate
+from evalsuite.record_files import read_evidence, read_verdict, write_verdict
+from evalsuite.records import Gate, Looks
 from reports.errors import ReportError
 from reports.run_report import write_run_report
 from reports.stored_run import read_run
@@ -393,3 +394,33 @@ def test_answers_of_different_examples_are_not_paired(make_run: MakeRun, tmp_pat
     with pytest.raises(ReportError, match="239 examples on one side, 240 on the other"):
         write_run_report(folder, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_where_code_ran_is_said_and_unsafe_is_called_so(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run()
+    assert "code ran in" not in Page(report_of(folder, tmp_path)).text
+    summary = folder / "evaluation" / "adapter" / "summary.json"
+    for place, unsafe in (("bubblewrap 0.8.0, 3 s", False), ("subprocess (unsafe: …)", True)):
+        summary.write_text(json.dumps({"generation": {TASK: {"code_execution": place}}}))
+        text = Page(report_of(folder, tmp_path)).text
+        assert f"The answers' code ran in {place}." in text
+        assert ("Unsafe" in text) == unsafe
+
+
+def test_looks_warnings_and_the_release_are_in_the_report(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    folder = make_run(name="looked-at")
+    verdict = read_verdict(folder / "verdict.json")
+    of_release = replace(verdict.gates[0], gate=replace(verdict.gates[0].gate, against="release"))
+    told = replace(
+        verdict,
+        gates=(of_release, *verdict.gates[1:]),
+        looks=(Looks(group="test", count=4),),
+        warnings=("test.loss: 2 seeds <differ>",),
+    )
+    write_verdict(told, folder / "verdict.json")
+    html = report_of(folder, tmp_path)
+    assert "look 4 at test" in html
+    assert "Warning: test.loss: 2 seeds &lt;differ&gt;" in html
+    assert "better than the last release" in html

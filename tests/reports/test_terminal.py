@@ -12,7 +12,7 @@ from made_up_run import TASK
 from rich.console import Console, RenderableType
 
 from evalsuite.record_files import read_verdict
-from evalsuite.records import Gate
+from evalsuite.records import Gate, Looks
 from reports.comparison import compare_runs
 from reports.terminal import comparison_table, verdict_panel
 
@@ -34,6 +34,25 @@ def test_verdict_panel_names_the_decision_and_every_gate(run_folder: Path) -> No
     assert f"{TASK}.tests_passed" in text
     assert "floor at 0.5" in text
     assert f"adapter {read_verdict(run_folder / 'verdict.json').adapter_digest}" in text
+
+
+def test_verdict_panel_tells_looks_warnings_and_what_is_compared_with(run_folder: Path) -> None:
+    verdict = read_verdict(run_folder / "verdict.json")
+    assert "ledger" not in printed(verdict_panel(verdict))
+    compared = replace(
+        verdict.gates[0],
+        gate=replace(verdict.gates[0].gate, against="release", first_release="allow"),
+    )
+    told = replace(
+        verdict,
+        gates=(compared,),
+        looks=(Looks(group="test", count=3), Looks(group="validation", count=1)),
+        warnings=("test.loss: 3 seeds of this recipe gain 0.3 on average",),
+    )
+    text = " ".join(printed(verdict_panel(told), width=200).split())
+    assert "By the ledger: look 3 at test, look 1 at validation." in text
+    assert "warning: test.loss: 3 seeds" in text
+    assert "superior margin 0.05 against release first_release allow" in text
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
@@ -63,12 +82,16 @@ def test_comparison_shows_differences_best_and_reasons(make_run: MakeRun) -> Non
         [
             make_run(name="first", run_id="aaaaaaaaaaaa"),
             make_run(name="better", run_id="bbbbbbbbbbbb", seed=9, gain=1.5, rank=64),
-            make_run(name="elsewhere", examples_digest="f" * 64),
+            make_run(name="elsewhere", code_version="2" * 64),
+            make_run(name="longer", max_new_tokens=256),
+            make_run(name="seed", run_id="dddddddddddd", seed=11, recipe_seed=1),
         ]
     )
     text = printed(comparison_table(found))
     assert "lora.r" in text
-    (line,) = [line for line in text.splitlines() if line.startswith(" test.loss")]
+    line = next(line for line in text.splitlines() if line.startswith(" test.loss"))
     assert "best" in line
-    assert "not compared: elsewhere: its examples digest is ffffffffffff" in text
+    assert "not compared: elsewhere: its code version is 222222222222" in text
+    assert "not compared: test-functions of longer: first and longer differ in decoding" in text
+    assert "2 seeds of one recipe" in text
     assert "paired by example" in " ".join(text.split())

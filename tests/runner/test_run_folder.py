@@ -57,3 +57,19 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     folder.timings.write_text("{")
     with pytest.raises(MachineError, match=r"timings.json: damaged"):
         folder.note_seconds("train", 1.0)
+
+
+def test_kept_answers_survive_what_sweeps_up_after_a_kill(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    kept, other = (folder.partial("base", digit * 64) for digit in "ab")
+    adapters = folder.partial("adapter", "a" * 64)
+    torn = folder.evaluation / ".base.123"
+    for path in (kept, other, adapters, torn):
+        path.mkdir(parents=True)
+        (path / "task-answers.jsonl").write_text("{}")
+    folder.sweep()
+    assert sorted(folder.evaluation.iterdir()) == sorted([kept, other, adapters])
+    folder.remove_partial("base", but=kept)
+    assert sorted(folder.evaluation.iterdir()) == sorted([kept, adapters])
+    folder.remove_partial("base")
+    assert list(folder.evaluation.iterdir()) == [adapters]

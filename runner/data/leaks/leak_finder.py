@@ -103,20 +103,28 @@ class LeakFinder:
         self._codes.append(np.array(codes, dtype=np.int8))
 
     def find(
-        self, texts: Texts, *, extra: Mapping[str, Sequence[Prompt]] | None = None
+        self,
+        texts: Texts,
+        *,
+        extra: Mapping[str, Sequence[Prompt]] | None = None,
+        judged: bool = False,
     ) -> FoundLeaks:
         """Find all leaks among the rows taken, and forget them.
 
         Args:
             texts: Gives question and answer of rows by their numbers, which are sorted.
-            extra: Sets of prompts by name, which are compared with those of train and listed.
+            extra: Sets of prompts by name, which are compared with those of train.
+            judged: Whether figures are computed on them: the policies then act on them as on
+                held-out rows. Else they are only listed.
         """
         try:
-            return self._finding(texts, extra or {}).found()
+            return self._finding(texts, extra or {}, judged=judged).found()
         finally:
             self._files.remove()
 
-    def _finding(self, texts: Texts, extra: Mapping[str, Sequence[Prompt]]) -> _Finding:
+    def _finding(
+        self, texts: Texts, extra: Mapping[str, Sequence[Prompt]], *, judged: bool
+    ) -> _Finding:
         given = [prompt for several in extra.values() for prompt in several]
         prompts, contexts = [prompt.text for prompt in given], [prompt.context for prompt in given]
         mean_length = self._files.characters / max(1, self._files.rows)
@@ -132,6 +140,7 @@ class LeakFinder:
             leaks=self._leaks,
             files=self._files,
             partitions=(*SPLITS, *extra),
+            held_out=len(SPLITS) + len(extra) if judged else len(SPLITS),
             numbers=numbers,
             codes=codes,
             texts=RowTexts(texts=texts, numbers=rows, extra=prompts, mean_length=mean_length),
@@ -173,11 +182,15 @@ class _Listed:
 
 @dataclass(slots=True, kw_only=True)
 class _Finding:
-    """All rows and given prompts, by place: ``numbers`` and ``codes`` [places]."""
+    """All rows and given prompts, by place: ``numbers`` and ``codes`` [places].
+
+    Figures are computed on partitions whose places are below ``held_out``, but for train.
+    """
 
     leaks: Leaks
     files: KeyFiles
     partitions: tuple[str, ...]
+    held_out: int
     numbers: NDArray[np.int32]
     codes: NDArray[np.int8]
     texts: RowTexts
@@ -226,12 +239,16 @@ class _Finding:
                 by=by,
                 first=first,
                 second=second,
-                exact=self.leaks.exact if acts and _held_out(first, second) else "listed",
-                near=self.leaks.near if acts and _held_out(first, second) else "listed",
+                exact=self.leaks.exact if acts and self._judged(first, second) else "listed",
+                near=self.leaks.near if acts and self._judged(first, second) else "listed",
             )
             for first, second in pairs
             if {first, second} <= there
         ]
+
+    def _judged(self, first: int, second: int) -> bool:
+        """Whether these partitions are train and one that figures are computed on."""
+        return first == TRAIN and second < self.held_out
 
     # Equal texts
 
@@ -404,11 +421,6 @@ class _Finding:
         """Flagged rows of each partition that has some."""
         counts = np.bincount(self.codes[flags], minlength=len(self.partitions)).tolist()
         return {name: n for name, n in zip(self.partitions, counts, strict=True) if n}
-
-
-def _held_out(first: int, second: int) -> bool:
-    """Whether these partitions are train and one that figures are computed on."""
-    return first == TRAIN and second < len(SPLITS)
 
 
 def _flags(ids: NDArray[np.int64], size: int) -> Flags:

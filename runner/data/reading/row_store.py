@@ -82,7 +82,7 @@ class StoredRows:
 
     def batch(self, number: int) -> StoredBatch:
         """One batch."""
-        *stored, places = (c.to_pylist() for c in _reader(self.path).get_batch(number).columns)
+        *stored, places = (c.to_pylist() for c in _opened(self.path)[1].get_batch(number).columns)
         values = {
             name: [json.loads(text) for text in texts] if name in self.json_columns else texts
             for name, texts in zip(self.columns, stored, strict=True)
@@ -94,16 +94,18 @@ class StoredRows:
 
     def remove(self) -> None:
         """Remove the file; one that stays open would keep its disk space."""
-        _reader.cache_clear()
+        _opened(self.path)[0].close()
+        _opened.cache_clear()
         self.path.unlink()
 
 
 @lru_cache(maxsize=2)
-def _reader(path: Path) -> pa.RecordBatchFileReader:
+def _opened(path: Path) -> tuple[pa.NativeFile, pa.RecordBatchFileReader]:
     """An open file: read piece by piece, since mapped pages would count as memory in use."""
     import pyarrow as pa
 
-    return pa.ipc.open_file(pa.OSFile(str(path)))
+    file = pa.OSFile(str(path))
+    return file, pa.ipc.open_file(file)
 
 
 def store_rows(

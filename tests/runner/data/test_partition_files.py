@@ -41,7 +41,7 @@ def examples(numbers: list[int]) -> pa.Table:
         supervised_bytes=np.array([7] * len(numbers), dtype=np.int64),
         marks_differ=np.zeros(len(numbers), dtype=np.bool_),
     )
-    made = example_table(batch, [f"assert {n}" for n in numbers])
+    made = example_table(batch, {"tests": [f"assert {n}" for n in numbers]})
     return with_ids(made, [f"id{n}" for n in numbers])
 
 
@@ -142,6 +142,7 @@ def test_many_copies_are_written_some_at_a_time(
 ) -> None:
     """A weight of 1000 must not take the memory of a thousand batches."""
     monkeypatch.setattr(partition_files, "AT_ONCE", 100)
+    monkeypatch.setattr(partition_files, "ROW_GROUP", 100)
     path = tmp_path / "train.parquet"
     written(path, [0, 1]).rewritten(lambda _: np.array([170, 130]))
     ids = ids_of(path)
@@ -182,3 +183,21 @@ def test_members_that_changed_after_preparation_are_noticed(tmp_path: Path) -> N
         partition_dataset(data, "train")
     with pytest.raises(DataError, match="there is no partition 'held-out'"):
         partition_dataset(data, "held-out")
+
+
+def test_small_tables_are_gathered_into_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row group has its own costs; but what waits must not fill the memory."""
+    monkeypatch.setattr(partition_files, "ROW_GROUP", 10)
+    few = [list(range(n, n + 4)) for n in range(0, 24, 4)]
+
+    def groups(name: str) -> list[int]:
+        written(tmp_path / name, *few)
+        found = pq.ParquetFile(tmp_path / name).metadata
+        return [found.row_group(i).num_rows for i in range(found.num_row_groups)]
+
+    assert groups("a.parquet") == [12, 12]
+    monkeypatch.setattr(partition_files, "ROW_GROUP_BYTES", 1)
+    assert groups("b.parquet") == [4] * 6
+    assert ids_of(tmp_path / "a.parquet") == ids_of(tmp_path / "b.parquet")

@@ -39,6 +39,8 @@ COLUMNS = {
     "answer": "string",
     "supervised_bytes": "int64",
     "tests": "string",
+    "slice": "string",
+    "cluster": "string",
     "question": "string",
 }
 PREVIEW = "`proofbox preview RECIPE --violations` shows"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from runner.errors import Fault
 from runner.recipe import Recipe
-from runner.recipe_reading import format_columns, recipe_rules
+from runner.recipe_reading import format_columns, metric_rules
 from runner.recipe_reading.document import parse_document
 from runner.recipe_reading.recipe_file import recipe_faults
 
@@ -103,13 +103,14 @@ def test_a_wrong_metric_name_is_not_told_again_by_its_gate() -> None:
 
 
 def test_a_slip_in_one_task_leaves_the_others_checked() -> None:
-    evaluation = {
+    evaluation: dict[str, Any] = {
         "generation": [
             _task(limit=-1),
             _task(metrics=["tests_passed"]),
             _task(name="more", decoding={"top_p": 0.9}),
         ]
     }
+    evaluation["code_execution"] = {"backend": "bubblewrap"}
     keys = [fault.key for fault in _faults(_small(evaluation=evaluation))]
     assert keys == [
         "evaluation.generation[0].limit",
@@ -140,15 +141,15 @@ def test_gates_may_judge_everything_that_is_measured() -> None:
 def test_metrics_of_plugins_are_known_and_may_yield_any_figure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    point = EntryPoint(name="bleu", value="theirs:Bleu", group="proofbox.metrics")
-    recipe_rules.plugin_metrics.cache_clear()
-    monkeypatch.setattr(recipe_rules, "entry_points", lambda group: [point])
-    evaluation = {"generation": [_task(metrics=["bleu"])]}
+    point = EntryPoint(name="meteor", value="theirs:Meteor", group="proofbox.metrics")
+    metric_rules.plugin_metrics.cache_clear()
+    monkeypatch.setattr(metric_rules, "entry_points", lambda group: [point])
+    evaluation = {"generation": [_task(metrics=["meteor"])]}
     gates = [
-        {"metric": f"{name}.bleu4", "claim": "ceiling", "at": 1.0} for name in ("answers", "test")
+        {"metric": f"{name}.meteor4", "claim": "ceiling", "at": 1.0} for name in ("answers", "test")
     ]
     keys = [fault.key for fault in _faults(_small(evaluation=evaluation, gates=gates))]
-    recipe_rules.plugin_metrics.cache_clear()
+    metric_rules.plugin_metrics.cache_clear()
     assert keys == ["gates[1].metric"]
 
 

@@ -120,7 +120,8 @@ def test_the_defaults_of_the_schema_are_those_of_the_models() -> None:
                 continue
             value = values.get(key, node.get("default"))
             inner = resolve(node, published_schema())
-            out[key] = filled(inner, value) if "properties" in inner else value
+            block_given = "properties" in inner and value is not None
+            out[key] = filled(inner, value) if block_given else value
         return out
 
     assert filled(published_schema(), given) == recipe

@@ -1,0 +1,1 @@
+"""Benchmarks: their rows with few-shot examples and choices, as conversations to be evaluated."""
