@@ -44,7 +44,7 @@ bench: setup     ## the benchmarks of benchmarks/README.md
 	$(BIN)/python benchmarks/resume.py
 	@echo "data: see the first lines of benchmarks/data_preparation.py and benchmarks/data_memory.py"
 
-schema: setup    ## write recipes/*.schema.json from runner/recipe.py
+schema: setup    ## write recipes/*.schema.json from runner/recipe/
 	$(BIN)/proofbox schema > recipes/recipe.schema.json
 	$(BIN)/proofbox schema benchmark > recipes/benchmark.schema.json
 

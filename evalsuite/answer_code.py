@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-# ```python … ``` or ``` … ```; an answer cut off by the limit may lack the closing fence.
-_FENCE = re.compile(r"^[ \t]*```[ \t]*\w*[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+# ```python … ``` or ``` … ```; after the opening fence stands anything but a backtick (CommonMark
+# 0.31, section 4.5). An answer cut off by the limit may lack the closing fence.
+_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def code_blocks(answer: str) -> list[str]:

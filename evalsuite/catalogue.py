@@ -74,12 +74,21 @@ SANDBOXES: dict[str, str] = {
     "subprocess": "evalsuite.sandbox.limits_only:LimitsOnly",
 }
 
-# What is stored of an answer beside its figures: no figure may have such a name.
+# What is stored of an answer beside its figures.
 ANSWER_COLUMNS: tuple[str, ...] = (
     "example_id", "answer_number", "row", "cluster", "prompt", "reference", "answer", "finished",
     "unfinished_thinking", "new_tokens", "token_ids", "extracted", "extraction_found",
     "extracted_reference",
 )  # fmt: skip
+
+# After a figure's name: the column with what it is computed from for the whole corpus.
+STATISTICS = "_statistics"
+
+
+def is_column(name: str) -> bool:
+    """Whether a column of stored answers has this name, or may have it: then no figure can."""
+    return name in ANSWER_COLUMNS or name.endswith(STATISTICS)
+
 
 # figures of a partition named under `evaluation.loss`, as a gate names them after its name.
 LOSS_FIGURES: tuple[str, ...] = ("loss", "perplexity", "bits_per_byte", "token_accuracy")

@@ -70,10 +70,19 @@ def scored_texts(
     parts = [extracted(text, of_answers) for text in answers] if of_answers else list(answers)
     return ScoredTexts(
         predictions=tuple(part or "" for part in parts),
-        references=tuple(_reference(example, of_references) for example in examples),
+        references=reference_texts(examples, of_references),
         found=tuple(part is not None for part in parts) if of_answers else None,
         references_extracted=of_references is not None,
     )
+
+
+def reference_texts(examples: Sequence[Example], how: Extraction | None) -> tuple[str, ...]:
+    """What the answers to ``examples`` (n,) are compared with.
+
+    Raises:
+        EvaluationError: There is nothing to extract from a reference: no answer could equal it.
+    """
+    return tuple(_reference(example, how) for example in examples)
 
 
 def _reference(example: Example, how: Extraction | None) -> str:

@@ -2,7 +2,8 @@
 
 Every look at the same rows makes it likelier that one of the adapters passes by luck. The ledger is
 a small file beside the recipe, committed with it: one JSON object a line, in order, so that entries
-of two branches merge by keeping both. The same evidence judged again is not another look.
+of two branches merge by keeping both. The same evidence judged again by the same gates is not
+another look; by other gates it is: a claim changed once its figures are known is one more try.
 """
 
 from __future__ import annotations
@@ -19,15 +20,13 @@ from evalsuite.errors import EvidenceError
 from evalsuite.record_files import write_atomically
 from evalsuite.records import GateVerdict
 
-LEDGER_FILE = "proofbox.ledger.json"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Look:
     """One time that a partition decided: when, which run, what came of it.
 
     ``partition_digest`` is that of its membership, so that two recipes on the same rows share their
-    looks. ``date`` is in UTC.
+    looks. ``gates_digest`` is that of what was claimed about it. ``date`` is in UTC.
     """
 
     date: str
@@ -37,11 +36,12 @@ class Look:
     partition_digest: str
     verdict: GateVerdict
     evidence_digest: str
+    gates_digest: str
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> tuple[str, str, str]:
         """What makes it a look of its own."""
-        return self.partition_digest, self.evidence_digest
+        return self.partition_digest, self.evidence_digest, self.gates_digest
 
 
 def read_ledger(path: Path) -> tuple[Look, ...]:
@@ -109,7 +109,7 @@ def _held(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def count_looks(looks: Iterable[Look], key: tuple[str, str]) -> int:
+def count_looks(looks: Iterable[Look], key: tuple[str, str, str]) -> int:
     """Which look at its partition the one with ``key`` is: the first is 1.
 
     Later looks do not count, so that a run judged again tells the same.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from evalsuite.catalogue import on_all_rows
 from evalsuite.ledger import Look, count_looks, note_looks
-from evalsuite.records import Looks, Verdict
+from evalsuite.record_files import json_text, to_json
+from evalsuite.records import Gate, Looks, Verdict
 from evalsuite.stored_results import StoredResults, read_results
 
 
@@ -38,12 +39,14 @@ def with_looks(
         OSError: The ledger cannot be written.
     """
     stored = read_results(results)
+    gates = [result.gate for result in verdict.gates]
     partitions = {
         group: _partition(stored, group, memberships)
-        for group in sorted({_group(result.gate.metric) for result in verdict.gates})
+        for group in sorted({_group(gate.metric) for gate in gates})
         if group in dict(stored.groups())
     }
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # So finely that looks of the same second keep their order.
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     looks = {
         digest: Look(
             date=now,
@@ -53,6 +56,9 @@ def with_looks(
             partition_digest=digest,
             verdict=verdict.verdict,
             evidence_digest=verdict.evidence_digest,
+            gates_digest=_digest_of(
+                gate for gate in gates if partitions.get(_group(gate.metric), ("", ""))[1] == digest
+            ),
         )
         for name, digest in partitions.values()
     }
@@ -62,6 +68,12 @@ def with_looks(
         verdict,
         looks=tuple(Looks(group=name, count=count) for name, count in sorted(counted.items())),
     )
+
+
+def _digest_of(gates: Iterable[Gate]) -> str:
+    """SHA-256 of gates, in whatever order they were declared."""
+    texts = sorted(json_text(to_json(gate)) for gate in gates)
+    return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
 def _group(metric: str) -> str:

@@ -78,8 +78,11 @@ def score_examples(
             pass with the adapter switched off. A bare model is its own base.
 
     Raises:
-        EvaluationError: An example has no supervised token, or its loss is not finite.
+        EvaluationError: An example has no supervised token, or its loss is not finite; or the
+            adapter cannot be switched off as a whole.
     """
+    if divergence:
+        _require_switch(model)
     for example in examples:
         if not any(label != IGNORED_LABEL for label in example.labels[1:]):
             raise EvaluationError(
@@ -87,8 +90,9 @@ def score_examples(
                 "there is nothing to score."
             )
     lengths = [len(example.input_ids) for example in examples]
-    if pack is None:
-        pack = model.device.type == "cuda" and why_not_packed(model, max(lengths)) is None
+    if pack is None and model.device.type == "cuda":
+        with inference(model):
+            pack = why_not_packed(model, max(lengths)) is None
     batches = (packed_batches if pack else length_sorted_batches)(lengths, batch_tokens)
     results: dict[int, ExampleLoss] = {}
 
@@ -144,11 +148,12 @@ def _by_example(values: torch.Tensor, owners: torch.Tensor, examples: int) -> li
 def _example_loss(
     example: Example, nll: float, tokens: int, correct: float, kl: float | None
 ) -> ExampleLoss:
-    if not math.isfinite(nll) or not math.isfinite(kl or 0.0):
-        raise EvaluationError(
-            f"the loss of example {example.example_id} (row {example.row}) is {nll}; the model's "
-            "output is not finite. Check its weights and dtype."
-        )
+    for what, value in (("loss", nll), ("divergence from the base", kl)):
+        if value is not None and not math.isfinite(value):
+            raise EvaluationError(
+                f"the {what} of example {example.example_id} (row {example.row}) is {value}; the "
+                "model's output is not finite. Check its weights and dtype."
+            )
     return ExampleLoss(
         example_id=example.example_id,
         row=example.row,
@@ -161,6 +166,18 @@ def _example_loss(
         cluster=example.cluster,
         kl=kl,
     )
+
+
+def _require_switch(model: PreTrainedModel) -> None:
+    """Biases that PEFT trains take the place of the base's, and stay when an adapter is off."""
+    configs = getattr(model, "peft_config", {})
+    kinds = [str(getattr(config, "bias", "none")) for config in configs.values()]
+    trained = next((kind for kind in kinds if kind != "none"), None)
+    if trained is not None:
+        raise EvaluationError(
+            "kl is measured by switching the adapter off, and the biases that it has trained "
+            f"(bias: {trained}) cannot be switched off. Judge it without divergence."
+        )
 
 
 def _divergences(model: PreTrainedModel, batch: LaidOut, logits: torch.Tensor) -> torch.Tensor:

@@ -51,7 +51,7 @@ class Outlook:
 
 def can_pass(gate: Gate, examples: int, *, discordance: float = DISCORDANCE) -> Outlook:
     """Whether ``gate`` can pass at all with ``examples``, how likely, and what it could show."""
-    figure = figure_named(gate.metric.rsplit(".", 1)[-1])
+    figure = figure_named(gate.metric.rpartition(".")[2])
     best = _best_bound(gate, figure, examples)
     possible = _clears(gate, best)
     needed, power, detectable = None, None, None
@@ -106,8 +106,17 @@ def _detectable(gate: Gate, figure: Figure, examples: int, discordance: float) -
         spread = SPREAD * figure.span
         reach = _standard_deviations(gate, examples) * spread
         line = gate.at if gate.claim not in PAIRED_CLAIMS else gate.margin
-        return (line or 0.0) + (-reach if gate.claim == "ceiling" else reach)
+        found = (line or 0.0) + (-reach if gate.claim == "ceiling" else reach)
+        return found if _can_be(found, gate, figure) else None
     return None
+
+
+def _can_be(value: float, gate: Gate, figure: Figure) -> bool:
+    """Whether a figure can have ``value``, or where the gate compares, can gain it."""
+    low, high = (
+        (0.0, figure.span) if gate.claim in PAIRED_CLAIMS else (figure.lowest, figure.highest)
+    )
+    return (low is None or value >= low) and (high is None or value <= high)
 
 
 def _standard_deviations(gate: Gate, examples: int) -> float:
@@ -148,9 +157,9 @@ def _detectable_share(gate: Gate, examples: int) -> float | None:
     floor = gate.at or 0.0 if gate.claim == "floor" else 1.0 - (gate.at or 0.0)
     counts = range(examples + 1)
     needed = next((k for k in counts if clopper_pearson(k, examples, tail)[0] >= floor), None)
-    if needed is None or needed == 0:
+    if needed is None:
         return None
-    share = float(betaincinv(needed, examples - needed + 1, POWER))
+    share = float(betaincinv(needed, examples - needed + 1, POWER)) if needed else 0.0
     return share if gate.claim == "floor" else 1.0 - share
 
 
@@ -229,9 +238,12 @@ def _effect(gate: Gate, figure: Figure | None, examples: int, detectable: float 
     """What true effect would pass in 80% of evaluations."""
     if figure is None:
         return ""
+    if detectable is None and figure.kind in ("binary", "mean") and figure.span is not None:
+        what = "gain" if gate.claim in PAIRED_CLAIMS else "value"
+        return f": less than four times in five, whatever the true {what}"
     if detectable is None:
         deviations = _standard_deviations(gate, examples)
-        if figure.kind == "binary" or not math.isfinite(deviations):
+        if not math.isfinite(deviations):
             return ""
         return (
             ": four times in five where the true figure lies beyond the line by "

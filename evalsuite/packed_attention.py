@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NAME = "proofbox_packed"
+# What attention functions are told of where tokens are: it is in the queries and keys already.
+_PLACES = ("position_ids", "cache_position")
+_WIDEST_HEAD, _HEAD_STEP = 256, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +38,23 @@ class _Layout:
 _LAYOUT: ContextVar[_Layout] = ContextVar("proofbox packed layout")
 
 
+class UnpackableError(Exception):
+    """The model's attention depends on something that the packed attention leaves out."""
+
+
 def why_not_packed(model: PreTrainedModel, longest: int) -> str | None:
     """Why examples of up to ``longest`` tokens cannot be packed for ``model``; None if they can.
 
     Packing is for decoders whose layers all look at everything before a token, without a cap on
-    the attention's logits. A sliding window is no obstacle where no example is as long.
+    the attention's logits. A sliding window is no obstacle where no example is as long. What a
+    model hands to its attention beside that (sinks, masks of its own) shows when it is run on a few
+    tokens; it must be in the mode in which it is to be run.
     """
+    return _configured_otherwise(model, longest) or _attends_otherwise(model)
+
+
+def _configured_otherwise(model: PreTrainedModel, longest: int) -> str | None:
+    """What its class and configuration say against packing."""
     inner = _inner(model)
     config = inner.config.get_text_config()
     if not inner._can_set_attn_implementation():
@@ -56,6 +70,23 @@ def why_not_packed(model: PreTrainedModel, longest: int) -> str | None:
         return f"it has layers of kind {', '.join(others)}"
     if getattr(config, "is_encoder_decoder", False):
         return "it is an encoder and a decoder"
+    return None
+
+
+def _attends_otherwise(model: PreTrainedModel) -> str | None:
+    """What its attention is told against packing, found out with two examples of a few tokens."""
+    import torch
+
+    inner = _inner(model)
+    if "position_ids" not in signature(inner.forward).parameters:
+        return f"{type(inner).__name__} takes no positions"
+    lengths = (1, 2)
+    tokens = torch.zeros((1, sum(lengths)), dtype=torch.long, device=model.device)
+    try:
+        with torch.inference_mode(), packed(model, lengths) as positions:
+            model(input_ids=tokens, position_ids=positions, use_cache=False)
+    except UnpackableError as reason:
+        return str(reason)
     return None
 
 
@@ -120,17 +151,42 @@ def _attention(  # noqa: PLR0917 - transformers calls it so
     attention_mask: torch.Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    **_: Any,  # noqa: ANN401 - what transformers tells other attention functions
+    **others: Any,  # noqa: ANN401 - what transformers tells other attention functions
 ) -> tuple[torch.Tensor, None]:
-    """Attention (1, T, H, D) of ``query`` (1, H, T, D) to ``key`` and ``value`` (1, G, T, D)."""
+    """Attention (1, T, H, D) of ``query`` (1, H, T, D) to ``key`` and ``value`` (1, G, T, D).
+
+    Raises:
+        UnpackableError: It depends on something else, such as attention sinks (``s_aux``).
+    """
     import torch
 
     if attention_mask is not None or dropout:
-        raise RuntimeError("packed examples were given a mask or dropout")
+        raise UnpackableError("its attention has a mask or dropout of its own")
+    unknown = sorted(
+        name
+        for name, value in others.items()
+        if isinstance(value, torch.Tensor) and name not in _PLACES
+    )
+    if unknown:
+        raise UnpackableError(f"its attention depends on {', '.join(unknown)}")
     layout = _LAYOUT.get()
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+    if query.is_cuda and kernel_takes(query, value):
         return _by_kernel(query, key, value, layout, scaling), None
     return _one_by_one(query, key, value, layout, scaling), None
+
+
+def kernel_takes(query: torch.Tensor, value: torch.Tensor) -> bool:
+    """Whether PyTorch's variable-length kernel takes such heads (FlashAttention-2's limits).
+
+    Args:
+        query: (1, H, T, D).
+        value: (1, G, T, E): some models' values are narrower than their queries.
+    """
+    import torch
+
+    width = query.shape[-1]
+    fits = width == value.shape[-1] and width <= _WIDEST_HEAD and width % _HEAD_STEP == 0
+    return fits and query.dtype in (torch.float16, torch.bfloat16)
 
 
 def _by_kernel(

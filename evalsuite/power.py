@@ -79,7 +79,9 @@ def proportion_power(
     misses = misses[weights > _RARE]
     fewest = _fewest_gained(items, misses, threshold, confidence)
     rest = items - misses
-    passing = binom.sf(fewest - 1, rest, gained / (1.0 - lost) if lost < 1.0 else 0.0)
+    # Where nothing else can happen, the quotient may be 1 and a rounding error, which is no share.
+    share = min(1.0, gained / (1.0 - lost)) if lost < 1.0 else 0.0
+    passing = binom.sf(fewest - 1, rest, share)
     return float(weights[misses] @ passing)
 
 

@@ -155,7 +155,7 @@ def _json_of(path: Path) -> object:
         )
     except OSError as error:
         raise EvidenceError(f"{path}: cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EvidenceError(f"{path}: is not valid JSON: {error}.") from error
     return value
 

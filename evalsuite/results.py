@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evalsuite.catalogue import STATISTICS
 from evalsuite.errors import EvidenceError
 from evalsuite.examples import Example
 from evalsuite.figures import Figure
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-# Suffix of the column with a corpus figure's per-item sufficient statistics.
-_STATISTICS = "_statistics"
 _METADATA = b"proofbox"
 
 
@@ -161,7 +160,7 @@ def write_task(
     }
     columns |= {name: list(values) for name, values in (extracted or {}).items()}
     columns |= {figure: list(map(float, scores[figure])) for figure in figures}
-    columns |= {f"{name}{_STATISTICS}": rows for name, rows in statistics.items()}
+    columns |= {f"{name}{STATISTICS}": rows for name, rows in statistics.items()}
     write_items(path, columns, figures=figures, conditions=conditions)
 
 
@@ -216,7 +215,7 @@ def read_task(path: Path) -> TaskScores:
         figures={name: figure_of_means(figure, answers) for name, figure in figures.items()},
         scores={name: mean_scores(_numbers(table, name, path), answers) for name in figures},
         statistics={
-            name: summed_statistics(_matrix(table, f"{name}{_STATISTICS}", path), answers)
+            name: summed_statistics(_matrix(table, f"{name}{STATISTICS}", path), answers)
             for name in summed
         },
         conditions=metadata["conditions"],

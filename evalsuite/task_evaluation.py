@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,14 +14,20 @@ from evalsuite.examples import Example
 from evalsuite.generation import Answer, Request
 from evalsuite.records import GenerationTask
 from evalsuite.results import write_task
-from evalsuite.task_scoring import score_answers, task_metrics
+from evalsuite.task_scoring import check_examples, score_answers, task_metrics
 
 
 def evaluate_task(bench: Bench, task: GenerationTask) -> dict[str, Any]:
-    """Answer, score and store one generation task; returns its summary."""
-    examples, answers, generation = _answers(bench, task)
-    started = time.perf_counter()
+    """Answer, score and store one generation task; returns its summary.
+
+    What cannot be scored whatever is answered is told before answers are generated.
+    """
+    asked = bench.examples(task.data, task.limit)
     with task_metrics(task, bench.spec.code_execution) as metrics:
+        if bench.most is None:  # else a part of what was checked before is evaluated again
+            check_examples(task, metrics, asked)
+        examples, answers, generation = _answers(bench, task, asked)
+        started = time.perf_counter()
         scored = score_answers(task, metrics, examples, answers)
     signatures = {metric.label: metric.signature for metric in metrics}
     write_task(
@@ -33,15 +39,12 @@ def evaluate_task(bench: Bench, task: GenerationTask) -> dict[str, Any]:
         statistics=scored.statistics,
         conditions={
             **_conditions(bench, task, signatures),
-            **example_conditions(
-                examples[:: task.answers_per_prompt],
-                bench.spec.template_digests.get(task.data),
-            ),
+            **example_conditions(asked, bench.spec.template_digests.get(task.data)),
         },
         extracted=scored.texts.columns,
     )
     return {
-        "examples": len(examples) // task.answers_per_prompt,
+        "examples": len(asked),
         "answers": len(answers),
         **generation,
         "decoding": asdict(task.decoding),
@@ -56,10 +59,9 @@ def evaluate_task(bench: Bench, task: GenerationTask) -> dict[str, Any]:
 
 
 def _answers(
-    bench: Bench, task: GenerationTask
+    bench: Bench, task: GenerationTask, asked: Sequence[Example]
 ) -> tuple[list[Example], list[Answer], dict[str, Any]]:
     """Every example as often as it is answered, the answers, and what the summary tells of them."""
-    asked = bench.examples(task.data, task.limit)
     pairs = [(e, number) for e in asked for number in range(task.answers_per_prompt)]
     requests = [
         Request(example_id=e.example_id, prompt_ids=e.prompt_ids, number=number)

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evalsuite.catalogue import ANSWER_COLUMNS
+from evalsuite.catalogue import is_column
 from evalsuite.errors import EvaluationError
 from evalsuite.examples import Example
-from evalsuite.extraction import ScoredTexts, scored_texts
+from evalsuite.extraction import ScoredTexts, reference_texts, scored_texts
 from evalsuite.figures import Figure
 from evalsuite.generation import Answer
 from evalsuite.metrics import load_metric, metric_signature
@@ -70,7 +70,7 @@ def task_metrics(
 def _require_own_names(task: str, metrics: Sequence[TaskMetric]) -> None:
     labels = [metric.label for metric in metrics]
     figures = [figure for metric in metrics for figure in metric.metric.figures]
-    taken = next((name for name in figures if name in ANSWER_COLUMNS or "." in name), None)
+    taken = next((name for name in figures if is_column(name) or "." in name), None)
     if taken is not None:
         raise EvaluationError(
             f"task {task}: no figure can be called {taken}; give its metric another name (as)."
@@ -81,6 +81,19 @@ def _require_own_names(task: str, metrics: Sequence[TaskMetric]) -> None:
             raise EvaluationError(
                 f"task {task}: two of its metrics are called {twice}; give one another name (as)."
             )
+
+
+def check_examples(
+    task: GenerationTask, metrics: Iterable[TaskMetric], examples: Sequence[Example]
+) -> None:
+    """Refuse examples that cannot be scored, whatever they are answered.
+
+    Raises:
+        EvaluationError: A reference or a metric cannot be used with them.
+    """
+    references = reference_texts(examples, task.extract_reference)
+    for one in metrics:
+        one.metric.check(examples, references)
 
 
 def score_answers(

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evalsuite.catalogue import SMALLER_IS_BETTER
-from evalsuite.records import Evidence, Gate, GateResult, GateVerdict, Measured, Verdict
+from evalsuite.records import (
+    Evidence,
+    Gate,
+    GateResult,
+    GateVerdict,
+    Measured,
+    Measurement,
+    Verdict,
+)
 from reports.charts import Interval, gate_strip
 from reports.metric_names import figure_of, group_of, label_of
 from reports.number_text import (
@@ -73,7 +80,7 @@ def _row(result: GateResult, evidence: Evidence, index: int) -> GateRow:
         difference=_difference_text(evidence, gate, scale),
         examples=count(result.examples),
         smallest_detectable=_detectable_text(result.smallest_detectable, scale),
-        strip=_strip(result, scale, f"gate-{index}", label),
+        strip=_strip(result, measured, scale, f"gate-{index}", label),
     )
 
 
@@ -137,10 +144,12 @@ def _detectable_text(value: float | None, scale: Scale) -> str:
     return f"{significant(value * scale.factor, 2)}{scale.difference_suffix}"
 
 
-def _strip(result: GateResult, scale: Scale, key: str, label: str) -> Markup | None:
+def _strip(
+    result: GateResult, measured: Measurement | None, scale: Scale, key: str, label: str
+) -> Markup | None:
     numbers = (result.estimate, result.low, result.high, result.threshold)
     estimate, low, high, threshold = numbers
-    if estimate is None or low is None or high is None or threshold is None:
+    if measured is None or estimate is None or low is None or high is None or threshold is None:
         return None
     if not all(map(math.isfinite, (estimate, low, high, threshold))):
         return None
@@ -151,14 +160,14 @@ def _strip(result: GateResult, scale: Scale, key: str, label: str) -> Markup | N
         threshold,
         key=key,
         title=f"{label}: interval against the gate's line",
-        higher_passes=_higher_passes(result.gate),
+        higher_passes=_higher_passes(result.gate, measured),
         class_=result.verdict.lower(),
         zero=not own_value,
         label=f"{plain(threshold * scale.factor, signed=not own_value)}{suffix}",
     )
 
 
-def _higher_passes(gate: Gate) -> bool:
+def _higher_passes(gate: Gate, measured: Measurement) -> bool:
     if gate.claim in ("floor", "ceiling"):
         return gate.claim == "floor"
-    return figure_of(gate.metric) not in SMALLER_IS_BETTER
+    return measured.higher_is_better

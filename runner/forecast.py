@@ -89,7 +89,8 @@ def forecast_run(
 def _evaluation_tokens(plan: Plan, data: PreparedData) -> tuple[int, int]:
     evaluation = plan.recipe.evaluation
     subjects = 2 if evaluation.base else 1
-    scored = sum(data.partitions[name].tokens for name in evaluation.loss)
+    sets = (extra.name for extra in evaluation.held_out)
+    scored = sum(data.part(name).tokens for name in (*evaluation.loss, *sets))
     generated = 0
     for task in evaluation.generation:
         rows = data.partitions[task.data].rows

@@ -6,7 +6,7 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-LEDGER_NAME = "proofbox.ledger.json"
+LEDGER_FILE = "proofbox.ledger.jsonl"
 
 
 def ledger_place(recipe_file: Path | None, runs: Path) -> tuple[Path, str | None]:
@@ -16,7 +16,7 @@ def ledger_place(recipe_file: Path | None, runs: Path) -> tuple[Path, str | None
     recipes that are installed with proofbox keep theirs in the folder of runs, and so does a recipe
     whose folder cannot be written.
     """
-    kept = runs / LEDGER_NAME
+    kept = runs / LEDGER_FILE
     if recipe_file is None:
         return kept, f"the recipe has gone: the ledger of looks is kept in {kept}."
     folder = recipe_file.resolve().parent
@@ -27,9 +27,9 @@ def ledger_place(recipe_file: Path | None, runs: Path) -> tuple[Path, str | None
             f"{folder} cannot be written: the ledger of looks is kept in {kept} and not beside the "
             "recipe. Commit it with the recipe, or looks from elsewhere will not be counted."
         )
-    return folder / LEDGER_NAME, None
+    return folder / LEDGER_FILE, None
 
 
 def _writable(folder: Path) -> bool:
-    ledger = folder / LEDGER_NAME
+    ledger = folder / LEDGER_FILE
     return os.access(folder, os.W_OK) and (not ledger.exists() or os.access(ledger, os.W_OK))

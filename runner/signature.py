@@ -6,7 +6,6 @@ DSSE 1.0: https://github.com/secure-systems-lab/dsse/blob/v1.0.0/protocol.md
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from importlib.util import find_spec
@@ -70,13 +69,14 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
         MachineError: the package cryptography is not installed.
     """
     require_cryptography()
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     content = _content(path, "--sign")
     try:
         found = load_pem_private_key(content, password=_password(content, path))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise UsageError(
             f"--sign {path}: not a private key in PEM format ({error}). Make one: {_MAKE_KEY}"
         ) from None
@@ -93,6 +93,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
         MachineError: the package cryptography is not installed.
     """
     require_cryptography()
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -104,7 +105,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
         )
     try:
         found = load_pem_public_key(content)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise UsageError(f"--key {path}: not a public key in PEM format ({error})") from None
     if not isinstance(found, Ed25519PublicKey):
         raise UsageError(f"--key {path}: not an Ed25519 key")
@@ -142,7 +143,7 @@ def _opened(envelope: bytes) -> tuple[bytes, list[bytes]]:
         kind = value["payloadType"]
         payload = base64.b64decode(value["payload"], validate=True)
         signatures = [base64.b64decode(s["sig"], validate=True) for s in value["signatures"]]
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SignatureError(f"is not a DSSE envelope ({type(error).__name__}: {error})") from None
     if kind != PAYLOAD_TYPE:
         raise SignatureError(f"its payload type is {kind!r}; expected {PAYLOAD_TYPE!r}")
@@ -161,4 +162,9 @@ def _password(content: bytes, path: Path) -> bytes | None:
         return None
     from getpass import getpass
 
-    return getpass(f"Password of {path}: ").encode()
+    try:
+        return getpass(f"Password of {path}: ").encode()
+    except EOFError:
+        raise UsageError(
+            f"--sign {path}: has a password, and there is no terminal to ask for it"
+        ) from None

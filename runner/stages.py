@@ -31,6 +31,7 @@ from runner.progress import Progress
 from runner.quickstart_data import code_execution_block
 from runner.recipe import GateBlock, Recipe
 from runner.run_folder import RunFolder, remove
+from runner.set_leaks import find_set_leaks
 from runner.stored_json import read_json, write_json
 from runner.subject_evaluation import (
     evaluated_names,
@@ -139,13 +140,17 @@ def prepare(plan: Plan, progress: Progress) -> PreparedData:
         data = prepared(plan, progress)
     if plan.folder.training.is_file() or plan.folder.checkpoints.is_dir():
         check_partitions(plan.folder, data, sets=False)
-    leaks = find_benchmark_leaks(data, plan.recipe, plan.benchmarks)
-    if leaks is not None:
+    searched = (
+        find_benchmark_leaks(data, plan.recipe, plan.benchmarks),
+        find_set_leaks(data, plan.recipe),
+    )
+    found = [leaks for leaks in searched if leaks is not None]
+    for leaks in found:
         data = replace(data, leaks=leaks.report(data.leaks))
         progress.announce(leaks.summary())
     write_json(plan.folder.data, data.as_json())
     copy_listings(data, plan.folder.listings)
-    if leaks is not None:
+    for leaks in found:
         leaks.add_to(plan.folder.listings)
     write_lock(
         plan,

@@ -47,7 +47,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MachineError(f"{path}: this file is missing from the run folder") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MachineError(
             f"{path}: damaged ({error}). Remove it and run the recipe again to make it anew."
         ) from None

@@ -13,6 +13,7 @@ from runner.digests import digest_of_json, file_digest
 from runner.errors import MachineError, RecipeError, UsageError
 from runner.recipe import Recipe
 from runner.recipe_reading.recipe_file import read_recipe
+from runner.release import LEAKED, RECORDS, TRAINED
 from runner.run_folder import RunFolder
 from runner.signature import SignatureError, check_envelope
 from runner.statement import (
@@ -30,6 +31,11 @@ from runner.stored_json import read_json
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+# Files of a release beside adapter, tokenizer and what lies in evaluation/.
+_RECORDS = (
+    "README.md", "recipe.yaml", "recipe.json", "report.html", LEAKED, "subject.json",
+    *RECORDS, *TRAINED, *(f"final/{name}" for name in TRAINED),
+)  # fmt: skip
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -154,11 +160,37 @@ def check_envelope_payload(release: Path) -> Iterator[Disagreement]:
     try:
         envelope = json.loads((release / ENVELOPE).read_bytes())
         same = base64.b64decode(envelope["payload"]) == (release / STATEMENT).read_bytes()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         yield Disagreement(file=ENVELOPE, reason="is not a DSSE envelope")
         return
     if not same:
         yield Disagreement(file=ENVELOPE, reason="signs another statement than the one beside it")
+
+
+def given_recipe(folder: Path) -> Recipe:
+    """The recipe as it was given, from its copy in a run or a release.
+
+    Raises:
+        MachineError: it is missing, or this version cannot read it.
+    """
+    file = RunFolder(folder).recipe
+    try:
+        return read_recipe(file, shown=file.name)
+    except RecipeError as error:
+        raise MachineError(f"{file}: cannot be read by this version: {error}") from None
+
+
+def locked_recipe(folder: Path) -> Recipe:
+    """The recipe as the lock resolved it; a key that is newer than the lock has its default.
+
+    Raises:
+        MachineError: the lock is missing or damaged, or this version cannot read its recipe.
+    """
+    path = folder / "lock.json"
+    try:
+        return Recipe.model_validate_json(json.dumps(read_json(path)["recipe"]))
+    except ValueError as error:
+        raise MachineError(f"{path}: recipe cannot be read by this version: {error}") from None
 
 
 def check_recipe(release: Path) -> Iterator[Disagreement]:
@@ -166,17 +198,11 @@ def check_recipe(release: Path) -> Iterator[Disagreement]:
     lock = read_json(release / "lock.json")
     if digest_of_json(lock["recipe"]) != lock["recipe_digest"]:
         yield Disagreement(file="lock.json", reason="recipe is not the one of recipe_digest")
-    file = RunFolder(release).recipe
-    try:
-        given = read_recipe(file, shown=file.name)
-        # By this version: a key that is newer than the release has its default in both.
-        locked = Recipe.model_validate_json(json.dumps(lock["recipe"]))
-    except (RecipeError, ValueError) as error:
-        yield Disagreement(file=file.name, reason=f"cannot be read by this version: {error}")
-        return
+    given, locked = given_recipe(release), locked_recipe(release)
     for key in Recipe.model_fields:
         if getattr(given, key) != getattr(locked, key):
-            yield Disagreement(file=file.name, reason=f"{key} is not what lock.json resolved")
+            file = RunFolder(release).recipe.name
+            yield Disagreement(file=file, reason=f"{key} is not what lock.json resolved")
 
 
 def check_adapter(release: Path) -> Iterator[Disagreement]:
@@ -191,11 +217,29 @@ def check_adapter(release: Path) -> Iterator[Disagreement]:
             file="verdict.json", reason="judges another adapter than the one on record"
         )
     final = release / "final" if released["fit"] == "final" else release
+    if not (release / "subject.json").is_file():
+        yield from _reloaded(final, release)
     for what, digest in zip(("adapter", "tokenizer"), recorded_digests(final), strict=True):
         if released[f"{what}Digest"] != digest:
             yield Disagreement(
                 file=", ".join(released[f"{what}Files"]), reason=f"not the {what} that was judged"
             )
+
+
+def _reloaded(folder: Path, release: Path) -> Iterator[Disagreement]:
+    """The proof that an adapter on disk is what was trained is about the adapter on record."""
+    if read_json(folder / "reload.json")["adapter_digest"] != recorded_digests(folder)[0]:
+        name = (folder / "reload.json").relative_to(release).as_posix()
+        yield Disagreement(file=name, reason="is about another adapter than training.json")
+
+
+def check_names(release: Path) -> Iterator[Disagreement]:
+    """Nothing lies beside adapter, tokenizer and records: a loader might take it for theirs."""
+    released = read_json(release / STATEMENT)["predicate"]["released"]
+    known = {*released["adapterFiles"], *released["tokenizerFiles"], *NOT_SUBJECTS, *_RECORDS}
+    for name in released_files(release):
+        if name not in known and not name.startswith("evaluation/"):
+            yield Disagreement(file=name, reason="is no part of a release")
 
 
 def recorded_digests(folder: Path) -> tuple[str, str | None]:

@@ -10,13 +10,17 @@ from pathlib import Path
 # Everything that can change a number. Order is the order shown in a report.
 TRACKED = (
     "proofbox", "torch", "transformers", "peft", "trl", "accelerate", "datasets", "tokenizers",
-    "safetensors", "evaluate", "sacrebleu", "rouge-score", "scipy", "numpy", "pyarrow", "rensa",
-    "gptqmodel", "bitsandbytes", "jinja2", "vllm", "jsonschema",
+    "safetensors", "evaluate", "sacrebleu", "rouge-score", "nltk", "scipy", "numpy", "pyarrow",
+    "rensa", "gptqmodel", "bitsandbytes", "jinja2", "vllm", "jsonschema",
 )  # fmt: skip
 # The modules that decide what an adapter learns, and those that decide how it is measured.
 PREPARING = ("runner/data", "runner/digests.py")
 LEARNING = (*PREPARING, "runner/base_model", "runner/training")
-MEASURING = ("evalsuite", *PREPARING, "runner/benchmarks", "runner/base_model")
+MEASURING = (
+    "evalsuite", *PREPARING, "runner/benchmarks", "runner/base_model", "runner/training/lora.py",
+    "runner/target_model.py", "runner/commands/evaluate_subject.py",
+    "runner/commands/answering_engine.py", "runner/commands/metric_specs.py",
+)  # fmt: skip
 
 
 def installed_versions() -> dict[str, str]:

@@ -119,6 +119,15 @@ def test_every_benchmark_is_measured_paired_and_judged(finished: RunFolder) -> N
     assert {gate.verdict for gate in gates} == {"PASS"}
 
 
+def test_plan_counts_questions_and_not_their_choices(finished: RunFolder, project: Path) -> None:
+    runs = finished.path.parent.parent
+    done = proofbox("plan", project / "asked.json", "--runs", runs, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)["forecast"]["gates"]
+    (choose,) = (sentence for sentence in said if sentence.startswith("choose.accuracy"))
+    assert "with 12 examples" in choose
+
+
 def test_rows_that_train_asks_are_listed_and_left_out_of_clean_figures(finished: RunFolder) -> None:
     evidence = read_evidence(finished.evidence)
     leaks = {found.group: (found.examples, found.leaked) for found in evidence.leaked}

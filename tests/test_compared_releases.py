@@ -86,10 +86,12 @@ def test_a_first_release_is_allowed_by_the_recipe_and_not_by_default(
     assert "allows a first release" in of_release.reason
     assert read_evidence(first.evidence).release is None
     strict = [recipe["gates"][0], {**AGAINST_RELEASE, "first_release": "inconclusive"}]
-    other = project / "strict.json"
-    other.write_text(json.dumps({**recipe, "gates": strict}))
     copy = RunFolder(project / "copies" / "tiny" / first.path.name)
     shutil.copytree(first.path, copy.path)
+    other = project / "copies" / "strict.json"
+    other.write_text(json.dumps({**recipe, "gates": strict}))
+    # Other gates are another look; this one is noted in a ledger of its own.
+    (copy.path / "origin.json").write_text(json.dumps({"recipe_file": str(other)}))
     assert guarded(lambda: gate(copy.path, recipe=str(other))) == 3
 
 
@@ -127,17 +129,17 @@ def test_run_again_it_is_judged_as_before(
 ) -> None:
     """The first adapter is not judged by its successor, and neither look is counted twice."""
     before = [folder.evidence.read_bytes() for folder in (first, second)]
-    ledger = (project / "proofbox.ledger.json").read_bytes()
+    ledger = (project / "proofbox.ledger.jsonl").read_bytes()
     assert run(project, recipe, 0)[0] == first
     assert run(project, {**recipe, "seed": 2}, 0)[0] == second
     assert [folder.evidence.read_bytes() for folder in (first, second)] == before
-    assert (project / "proofbox.ledger.json").read_bytes() == ledger
+    assert (project / "proofbox.ledger.jsonl").read_bytes() == ledger
 
 
 def test_looks_are_counted_beside_the_recipe(
     project: Path, first: RunFolder, second: RunFolder
 ) -> None:
-    looks = read_ledger(project / "proofbox.ledger.json")
+    looks = read_ledger(project / "proofbox.ledger.jsonl")
     assert {(look.run_id, look.partition, look.verdict) for look in looks} == {
         (folder.path.name, "test", "PASS") for folder in (first, second)
     }
@@ -192,10 +194,10 @@ def test_a_damaged_ledger_stops_a_run_before_it_begins(
 ) -> None:
     for name in ("rows.json",):
         shutil.copy2(project / name, tmp_path / name)
-    (tmp_path / "proofbox.ledger.json").write_text("<<<<<<< HEAD\n")
+    (tmp_path / "proofbox.ledger.jsonl").write_text("<<<<<<< HEAD\n")
     path = tmp_path / "tiny.json"
     path.write_text(json.dumps(recipe))
     done = proofbox("run", path, "--runs", tmp_path / "runs")
     assert done.returncode == 4
-    assert "proofbox.ledger.json:1: is no entry of the ledger" in done.stderr
+    assert "proofbox.ledger.jsonl:1: is no entry of the ledger" in done.stderr
     assert not list((tmp_path / "runs").rglob("training.json"))

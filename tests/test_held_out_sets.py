@@ -67,8 +67,12 @@ def test_a_set_is_measured_and_gated(
 def test_another_set_is_another_evaluation_of_the_same_adapter(
     tiny_recipe: dict[str, Any], write_recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
-    path = write_recipe(with_set(tiny_recipe, tmp_path))
+    recipe = with_set(tiny_recipe, tmp_path)
+    recipe["evaluation"]["loss"] = []
+    path = write_recipe(recipe)
     first = carried_out(path, tmp_path / "runs")
+    # That the adapter sits on the base that was evaluated is shown by the set's rows.
+    assert json.loads(first.reload.read_text())["base_rows_repeated"] == 8
     trained = json.loads(first.training.read_text())["adapter_digest"]
     sets = tmp_path / "neutral.jsonl"
     sets.write_text(sets.read_text() + json.dumps({"text": "One more."}) + "\n")
@@ -77,3 +81,29 @@ def test_another_set_is_another_evaluation_of_the_same_adapter(
     assert json.loads(second.training.read_text())["adapter_digest"] == trained
     measured = read_evidence(second.evidence).measurement("neutral.loss", "adapter")
     assert measured is not None and measured.examples == 13
+
+
+def test_rows_of_a_set_that_were_trained_on_are_no_clean_ones(
+    tiny_recipe: dict[str, Any], write_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Planted: a set was never compared with train, and its leaked rows passed as clean."""
+    trained = (tmp_path / "rows.jsonl").read_text().splitlines()[:4]
+    asked = ["Name three fruits.", "What is the capital of Peru?", "Write a haiku about rain."]
+    new = [{"instruction": text, "input": "", "output": "def f(x): ..."} for text in asked]
+    (tmp_path / "other.jsonl").write_text(
+        "".join(f"{line}\n" for line in [*trained, *map(json.dumps, new)])
+    )
+    tiny_recipe["evaluation"] = {
+        "loss": ["test"],
+        "instrument_check": 0,
+        "held_out": [{"name": "other", "data": {"source": "other.jsonl"}}],
+    }
+    tiny_recipe["gates"] = [{"metric": "other.clean.loss", "claim": "superior"}]
+    folder = carried_out(write_recipe(tiny_recipe), tmp_path / "runs")
+    evidence = read_evidence(folder.evidence)
+    leaked = evidence.leaks_of("other.loss")
+    assert leaked is not None and (leaked.examples, leaked.leaked) == (7, 4)
+    on_clean = evidence.measurement("other.clean.loss", "adapter")
+    assert on_clean is not None and on_clean.examples == 3
+    assert json.loads(folder.data.read_text())["leaks"]["leaked"] == {"other": 4}
+    assert "other: 4 of 7 rows" in (folder.path / "run.log").read_text()

@@ -82,7 +82,7 @@ def test_a_killed_run_ends_the_same(
         assert record["resumed_from"] != []
 
 
-@pytest.mark.parametrize("subject", ["base", "adapter"])
+@pytest.mark.parametrize("subject", [pytest.param("base", marks=pytest.mark.slow), "adapter"])
 def test_generation_that_is_killed_continues(
     subject: str, tmp_path: Path, tiny_recipe: dict[str, Any]
 ) -> None:

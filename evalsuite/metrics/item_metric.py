@@ -55,6 +55,18 @@ class ItemMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no ty
         del predictions, references
         return {}
 
+    def check(self, examples: Sequence[Example], references: Sequence[str]) -> None:
+        """Refuse what cannot be scored, whatever is answered; asked before answers are generated.
+
+        Args:
+            examples: Those that will be answered (n,).
+            references: Their references (n,), extracted where the task declares it.
+
+        Raises:
+            EvaluationError: An example lacks what this metric needs.
+        """
+        del examples, references
+
     def needs(self) -> tuple[str, ...]:
         """Figures of other metrics that must have been scored before this one."""
         return ()

@@ -59,7 +59,7 @@ class JsonSchema(ItemMetric):
             return False
         try:
             return self._validator.is_valid(value)
-        except RecursionError:
+        except (RecursionError, OverflowError):  # too deep; 1e999 under multipleOf
             return False
         except Unresolvable as error:
             raise EvaluationError(

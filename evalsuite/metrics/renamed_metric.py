@@ -35,6 +35,10 @@ class RenamedMetric(ItemMetric):
         """That of the metric itself."""
         return self._metric.signature
 
+    def check(self, examples: Sequence[Example], references: Sequence[str]) -> None:
+        """As the metric itself."""
+        self._metric.check(examples, references)
+
     def needs(self) -> tuple[str, ...]:
         """As the metric itself."""
         return self._metric.needs()

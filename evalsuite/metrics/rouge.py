@@ -7,6 +7,8 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from evalsuite.errors import EvaluationError
+from evalsuite.examples import Example
 from evalsuite.figures import GENERATION, Figure
 from evalsuite.metrics.item_metric import ItemMetric
 
@@ -19,7 +21,10 @@ _FIGURES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 class Rouge(ItemMetric):
     """F measures of ROUGE-1, -2, -L and -Lsum by Google's rouge-score."""
 
-    description = "ROUGE F measures of answers against references; no stemming unless `stemmer`."
+    description = (
+        "ROUGE F measures of answers against references, by words of the letters a to z and of "
+        "digits; no stemming unless `stemmer`."
+    )
     citation = "Lin (2004). ROUGE: a package for automatic evaluation of summaries. ACL workshop."
     library = "rouge-score"
     figures: Mapping[str, Figure] = {name: GENERATION[name] for name in _FIGURES}
@@ -34,6 +39,16 @@ class Rouge(ItemMetric):
         """Library, version and options."""
         stemmer = "Porter stemmer" if self._stemmer else "no stemmer"
         return f"rouge-score {version('rouge-score')}, {stemmer}, default tokenizer"
+
+    def check(self, examples: Sequence[Example], references: Sequence[str]) -> None:
+        """The references are written in letters that rouge-score reads, for the most part."""
+        del examples
+        letters = [letter for text in references for letter in text if letter.isalpha()]
+        if 2 * sum(letter.isascii() for letter in letters) < len(letters):
+            raise EvaluationError(
+                "rouge counts the letters a to z alone, and most letters of these references are "
+                "others: right and wrong answers would score the same. Use chrf."
+            )
 
     @cached_property
     def _scorer(self) -> RougeScorer:

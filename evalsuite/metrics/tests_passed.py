@@ -7,6 +7,7 @@ from typing import Any
 
 from evalsuite.answer_code import python_source
 from evalsuite.errors import EvaluationError
+from evalsuite.examples import Example
 from evalsuite.figures import GENERATION, Figure
 from evalsuite.metrics.item_metric import ItemMetric
 from evalsuite.records import CodeExecution
@@ -43,6 +44,11 @@ class TestsPassed(ItemMetric):
         """Backend with its version, interpreter and limits."""
         return str(self.code_execution)
 
+    def check(self, examples: Sequence[Example], references: Sequence[str]) -> None:
+        """Every example has tests."""
+        del references
+        _require_tests([example.tests for example in examples])
+
     def scores(
         self, predictions: Sequence[str], references: Sequence[str], **columns: Sequence[str]
     ) -> dict[str, list[float]]:
@@ -52,15 +58,19 @@ class TestsPassed(ItemMetric):
             EvaluationError: An example has no tests.
         """
         tests = columns["tests"]
-        for place, source in enumerate(tests):
-            if not source.strip():
-                raise EvaluationError(
-                    f"tests_passed: example {place} of the task has no tests; map a column to "
-                    "`tests` in the recipe, or drop this metric."
-                )
+        _require_tests(tests)
         programs = [
             Program(source=python_source(answer), tests=source)
             for answer, source in zip(predictions, tests, strict=True)
         ]
         executions = run_programs(programs, self._execution)
         return {"tests_passed": [float(done.outcome == "passed") for done in executions]}
+
+
+def _require_tests(tests: Sequence[str]) -> None:
+    for place, source in enumerate(tests):
+        if not source.strip():
+            raise EvaluationError(
+                f"tests_passed: example {place} of the task has no tests; map a column to "
+                "`tests` in the recipe, or drop this metric."
+            )

@@ -130,9 +130,9 @@ def find_benchmark_leaks(
         return None
     asked = {b.name: _asked(b, recipe) for b in compared}
     questions = {name: [row.question for row in one.rows] for name, one in asked.items()}
-    found = _compared(data.path("train"), recipe.dataset.leaks, questions)
+    found = compared_with_train(data.path("train"), recipe.dataset.leaks, questions)
     ids = {b.name: _ids(b, asked[b.name], data) for b in compared}
-    result = BenchmarkLeaks(found=found, train_rows=_train_rows(data.path("train")), ids=ids)
+    result = BenchmarkLeaks(found=found, train_rows=train_rows(data.path("train")), ids=ids)
     _refuse(result, compared)
     return result
 
@@ -151,11 +151,17 @@ def find_lm_eval_leaks(folder: Path, data: PreparedData, leaks: Leaks) -> Benchm
         table = parquet.read_table(folder / f"{name}.parquet", columns=columns)
         questions[name] = table["question"].to_pylist()
         ids[name] = dict(enumerate(table["example_id"].to_pylist()))
-    found = _compared(data.path("train"), leaks, questions)
-    return BenchmarkLeaks(found=found, train_rows=_train_rows(data.path("train")), ids=ids)
+    found = compared_with_train(data.path("train"), leaks, questions)
+    return BenchmarkLeaks(found=found, train_rows=train_rows(data.path("train")), ids=ids)
 
 
-def _compared(train: Path, leaks: Leaks, questions: Mapping[str, Sequence[str]]) -> FoundLeaks:
+def compared_with_train(
+    train: Path, leaks: Leaks, questions: Mapping[str, Sequence[str]]
+) -> FoundLeaks:
+    """Questions by the name of their set, compared with those of the prepared partition ``train``.
+
+    ``leaks`` says how near ones are looked for; nothing is refused or dropped.
+    """
     looked_for = leaks.model_copy(
         update={
             "exact": "warn",
@@ -203,7 +209,8 @@ def _table(batch: pa.RecordBatch) -> pa.Table:
     return pa.Table.from_batches([batch])
 
 
-def _train_rows(train: Path) -> list[tuple[int, str]]:
+def train_rows(train: Path) -> list[tuple[int, str]]:
+    """Number and id of every row of the prepared partition ``train``, in its order."""
     from pyarrow import parquet
 
     table = parquet.read_table(train, columns=["row", "example_id"])

@@ -15,7 +15,7 @@ def compare(runs: Sequence[Path]) -> ExitCode:
     Ends with exit code 4 where no two of them may be compared.
 
     Raises:
-        UsageError: fewer than two runs.
+        UsageError: fewer than two runs, or one of them twice.
     """
     from rich.console import Console
 
@@ -24,6 +24,10 @@ def compare(runs: Sequence[Path]) -> ExitCode:
 
     if len(runs) < 2:  # noqa: PLR2004 - a comparison is of two
         raise UsageError("compare: name at least two run folders")
-    comparison = compare_runs([open_finished_run(run).path for run in runs])
+    folders = [open_finished_run(run).path for run in runs]
+    for place, folder in enumerate(folders):
+        if folder.resolve() in (other.resolve() for other in folders[:place]):
+            raise UsageError(f"compare: {folder} is given twice; name each run once")
+    comparison = compare_runs(folders)
     Console(highlight=False).print(comparison_table(comparison))
     return ExitCode.PASS if len(comparison.runs) > 1 else ExitCode.ENVIRONMENT

@@ -166,9 +166,10 @@ def _repeat_base(plan: Plan, data: PreparedData, loaded: LoadedModel) -> int:
     from evalsuite.loss_evaluation import recorded_losses
 
     evaluation = plan.recipe.evaluation
-    if not (evaluation.base and evaluation.loss):
+    scored_before = [*(extra.name for extra in evaluation.held_out), *evaluation.loss]
+    if not (evaluation.base and scored_before):
         return 0
-    partition = evaluation.loss[-1]
+    partition = scored_before[-1]
     recorded = recorded_losses(plan.folder.evaluation / "base", partition)
     scored = score_examples(
         loaded.model,

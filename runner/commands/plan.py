@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from runner.benchmarks.named_benchmark import NamedBenchmark
+from runner.cache import cache_folder
 from runner.data.preparation import PreparedData
 from runner.errors import ExitCode
 from runner.forecast import Forecast, forecast_run
@@ -74,7 +76,20 @@ def _examples_of_groups(resolved: Plan, data: PreparedData) -> dict[str, int]:
     examples = {name: data.part(name).rows for name in data.memberships}
     for task in resolved.recipe.evaluation.generation:
         examples[task.name] = min(examples[task.data], task.limit or examples[task.data])
+    for found in resolved.benchmarks:
+        if found.block.kind == "multiple_choice":
+            examples[found.name] = _questions(found, data)
     return examples
+
+
+def _questions(benchmark: NamedBenchmark, data: PreparedData) -> int:
+    """Questions of a multiple choice benchmark, of which each row is one choice."""
+    from evalsuite.examples import read_examples
+    from evalsuite.multiple_choice import read_items
+    from runner.benchmarks.benchmark_data import choices_file
+
+    file = choices_file(cache_folder(), benchmark, data.sets[benchmark.name])
+    return len(read_items(read_examples(data.path(benchmark.name)), file)[0])
 
 
 def plan_text(resolved: Plan, data: PreparedData, forecast: Forecast) -> str:

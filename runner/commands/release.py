@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from evalsuite.records import Verdict
+from runner.commands.recomputation import check_evidence, check_verdict
 from runner.commands.run import EXIT_CODES
 from runner.digests import digest_of_json
-from runner.errors import ExitCode, UsageError
+from runner.errors import ExitCode, MachineError, UsageError
 from runner.recipe_reading.recipe_file import read_recipe
 from runner.run_folder import RunFolder, held, open_finished_run
 from runner.stored_json import read_json
@@ -31,8 +32,10 @@ def release(
         public: Whether that repository may be public.
 
     Raises:
-        UsageError: the run is not finished, or ``final`` without ``proofbox finalize`` before, or
-            what was judged is a whole model.
+        UsageError: ``final`` without ``proofbox finalize`` before, or what was judged is a whole
+            model.
+        MachineError: the run is not finished, or its evidence or verdict does not follow from its
+            per-example records.
     """
     from runner.progress import print_error
     from runner.signature import read_private_key
@@ -47,6 +50,7 @@ def release(
         if refusal is not None:
             print_error(refusal)
             return EXIT_CODES[verdict.verdict] or ExitCode.FAIL
+        _check_records(folder)
         path = pack(folder, verdict, final=final, key=key)
         if push is not None and path is not None:
             print(_pushed(path, push, public=public, final=final))  # noqa: T201 - as below
@@ -87,6 +91,15 @@ def _verdict(folder: RunFolder) -> Verdict:
 
     stored = read_verdict(folder.verdict)
     return judge([result.gate for result in stored.gates], read_evidence(folder.evidence))
+
+
+def _check_records(folder: RunFolder) -> None:
+    """What is packed will verify: evidence and verdict follow from the per-example records.
+
+    They do not where a run was stopped between weighing and judging, or a record was changed.
+    """
+    for fault in (*check_evidence(folder.path), *check_verdict(folder.path)):
+        raise MachineError(f"{folder.path / fault.file}: {fault.reason}. Run the recipe again.")
 
 
 def _refusal(folder: RunFolder, verdict: Verdict) -> str | None:

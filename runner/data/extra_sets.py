@@ -6,7 +6,9 @@ all of their rows are the partition ``test`` of a dataset of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 from runner.data.preparation import OnProgress, prepare_data
 from runner.data.prepared_data import WHOLE, PreparedData
 from runner.data.reading.sources import SourceRecord, resolve_source
+from runner.errors import DataError, MachineError
 from runner.recipe import Dataset, Leaks, Recipe, Rows, Template
 
 if TYPE_CHECKING:
@@ -43,7 +46,21 @@ def resolve_sets(recipe: Recipe, base_folder: Path) -> dict[str, SourceRecord]:
     Raises:
         DataError, MachineError: as ``resolve_source``; the message names the set.
     """
-    return {extra.name: resolve_set(extra.rows, base_folder) for extra in extra_sets(recipe)}
+    found = {}
+    for extra in extra_sets(recipe):
+        with _told_of(extra.name):
+            found[extra.name] = resolve_set(extra.rows, base_folder)
+    return found
+
+
+@contextmanager
+def _told_of(name: str) -> Iterator[None]:
+    """Errors about rows name the set, and its own keys."""
+    try:
+        yield
+    except (DataError, MachineError) as error:
+        told = re.sub(r"\bdataset\.", "data.", str(error))
+        raise type(error)(f"evaluation.held_out, set {name}: {told}") from None
 
 
 def set_dataset(rows: Rows) -> Dataset:
@@ -110,20 +127,20 @@ def with_sets(
         on_progress: Told how far it is.
 
     Raises:
-        DataError: every kind of fault of the rows and templates.
+        DataError: every kind of fault of the rows and templates; the message names the set.
         MachineError: a source cannot be had, or the cache cannot be written.
     """
-    sets = {
-        extra.name: prepare_data(
-            set_recipe(recipe, extra.rows, extra.template),
-            sources[extra.name],
-            tokenizer,
-            base_folder=base_folder,
-            cache_folder=cache_folder,
-            vocabulary=vocabulary,
-            announce=announce,
-            on_progress=on_progress,
-        )
-        for extra in extra_sets(recipe)
-    }
+    sets = {}
+    for extra in extra_sets(recipe):
+        with _told_of(extra.name):
+            sets[extra.name] = prepare_data(
+                set_recipe(recipe, extra.rows, extra.template),
+                sources[extra.name],
+                tokenizer,
+                base_folder=base_folder,
+                cache_folder=cache_folder,
+                vocabulary=vocabulary,
+                announce=announce,
+                on_progress=on_progress,
+            )
     return replace(data, sets=sets)

@@ -199,6 +199,10 @@ def number_is_in_range(recipe: RecipeView, index: int) -> Iterator[Finding]:
     if at is not None and ((low is not None and at < low) or (high is not None and at > high)):
         message = f"{at:g} is no value that {metric} can have: it is {_range(low, high)}."
         yield Finding(path=("gates", index, "at"), message=message)
+    vacuous = {"floor": low, "ceiling": high}.get(recipe.value("gates", index, "claim"))
+    if at is not None and at == vacuous:
+        message = f"every value of {metric} passes: it is {_range(low, high)}. Claim more."
+        yield Finding(path=("gates", index, "at"), message=message)
     if margin is not None and figure.span is not None and margin >= figure.span:
         message = sentences(
             f"{metric} is {_range(low, high)}, and no difference is {margin:g} or more",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,7 +28,32 @@ def schema_problem(schema: Mapping[str, Any]) -> tuple[KeyPath, str] | None:
                 "$defs, and refer to it as #/$defs/…"
             )
             return path, message
+        if not _is_there(schema, target):
+            return path, f"this refers to {target}, and there is nothing of that name in the schema"
     return None
+
+
+def _is_there(schema: Mapping[str, Any], target: str) -> bool:
+    """Whether a reference within the schema leads anywhere.
+
+    Where a part of the schema has a name of its own, references in it start there: what leads
+    nowhere then shows when answers are scored.
+    """
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012, specification_with
+
+    if any('"$id":' in json.dumps(part) for key, part in schema.items() if key != "$id"):
+        return True
+    dialect = specification_with(str(schema.get("$schema", "")), default=DRAFT202012)
+    whole = dialect.create_resource(schema)
+    name = whole.id() or ""
+    registry: Registry[Any] = Registry().with_resource(name, whole)
+    try:
+        registry.resolver(name).lookup(target)
+    except Unresolvable:
+        return False
+    return True
 
 
 def _references(node: object, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:

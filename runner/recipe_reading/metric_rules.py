@@ -9,7 +9,6 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from evalsuite.catalogue import (
-    ANSWER_COLUMNS,
     FIGURES,
     HUB,
     HUB_OPTIONS,
@@ -18,6 +17,7 @@ from evalsuite.catalogue import (
     OTHER_OPTIONS,
     RIGHT_OR_WRONG,
     SMALLER_IS_BETTER,
+    is_column,
     names_of_figures,
     pass_at,
 )
@@ -273,7 +273,7 @@ def figures_are_named_once(recipe: RecipeView, index: int) -> Iterator[Finding]:
     seen: dict[str, MetricEntry] = {}
     for entry in metrics_at(recipe, (*TASKS, index)):
         for name in figures_of(entry):
-            if name in ANSWER_COLUMNS:
+            if is_column(name):
                 message = f"{name} is what a column of the stored answers is called. Use another."
                 yield Finding(path=_at(recipe, entry, "as"), message=message)
             elif name in seen:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from runner.recipe_reading.block_view import BlockView
 from runner.recipe_reading.dataset_rules import ROWS_RULES, sources_of
-from runner.recipe_reading.finding import Finding
+from runner.recipe_reading.finding import Finding, sentences
 from runner.recipe_reading.recipe_view import RecipeView, Unclear
 from runner.recipe_reading.template_rules import TEMPLATE_RULES
 
@@ -54,4 +54,16 @@ def set_name_is_free(recipe: RecipeView, index: int) -> Iterator[Finding]:
                 yield Finding(path=path, message=message)
 
 
-SET_RULES = (set_findings, sources_are_held_out, set_name_is_free)
+def adapter_can_be_switched_off(recipe: RecipeView, index: int) -> Iterator[Finding]:
+    """The divergence from the base is measured with the adapter off: trained biases stay on."""
+    bias = recipe.value("lora", "bias")
+    if recipe.value(*SETS, index, "divergence") and bias != "none":
+        message = sentences(
+            f"it is measured by switching the adapter off, and biases trained by lora.bias: {bias} "
+            "stay on",
+            "Write lora.bias: none, or remove this.",
+        )
+        yield Finding(path=(*SETS, index, "divergence"), message=message)
+
+
+SET_RULES = (set_findings, sources_are_held_out, set_name_is_free, adapter_can_be_switched_off)

@@ -23,9 +23,11 @@ from evalsuite.records import (
     CodeExecution,
     Decoding,
     EvaluationSpec,
+    Extraction,
     Gate,
     GenerationTask,
     Identity,
+    MetricSpec,
 )
 
 
@@ -189,6 +191,37 @@ def test_an_interrupted_evaluation_has_no_summary(
     with pytest.raises(KeyboardInterrupt):
         run(model, tokenizer, partition, spec, tmp_path / "base", on_progress=stop)
     assert [path.name for path in (tmp_path / "base").iterdir()] == ["loss.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"extract_reference": Extraction(regex="####")}, "finds nothing in the reference"),
+        ({"metrics": ("exact_match", "no_metric")}, "'no_metric' is not known"),
+        ({"metrics": ("tests_passed",)}, "has no tests"),
+        ({"metrics": (MetricSpec(name="tests_passed", renamed="right"),)}, "has no tests"),
+        ({"metrics": ("rouge",)}, "the letters a to z alone"),
+    ],
+)
+def test_what_cannot_be_scored_is_told_before_anything_is_answered(
+    model: Any,
+    tokenizer: Any,
+    partition: Path,
+    spec: EvaluationSpec,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    told: str,
+) -> None:
+    rows = [{**row, "tests": "", "answer": "сумма"} for row in pq.read_table(partition).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows), partition)
+    task = replace(spec.generation[0], **{"metrics": ("exact_match",), **changes})
+    answered: list[str] = []
+    with pytest.raises(EvaluationError, match=told):
+        run(
+            model, tokenizer, partition, replace(spec, loss=(), generation=(task,)), tmp_path,
+            on_progress=lambda what, *_: answered.append(what),
+        )  # fmt: skip
+    assert not answered
 
 
 def test_several_answers_are_stored_example_by_example(

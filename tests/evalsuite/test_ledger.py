@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 
 from evalsuite.errors import EvidenceError
-from evalsuite.ledger import LEDGER_FILE, Look, count_looks, note_looks, read_ledger
+from evalsuite.ledger import Look, count_looks, note_looks, read_ledger
 from evalsuite.looks import with_looks
 from evalsuite.records import Gate, GateResult, Verdict
 from evalsuite.results import write_loss
 
 from .test_evidence import losses, write_answers
 
+LEDGER_FILE = "proofbox.ledger.jsonl"
 LOOK = Look(
     date="2026-03-01T10:00:00Z", recipe="small", run_id="0123456789ab", partition="test",
-    partition_digest="p", verdict="PASS", evidence_digest="e",
+    partition_digest="p", verdict="PASS", evidence_digest="e", gates_digest="g",
 )  # fmt: skip
 
 
@@ -47,11 +48,12 @@ def test_looks_are_counted_by_partition(ledger: Path) -> None:
         replace(LOOK, date="2026-03-02", evidence_digest="f"),
         replace(LOOK, date="2026-03-03", evidence_digest="g", recipe="another on the same rows"),
         replace(LOOK, date="2026-03-04", partition_digest="q"),
+        replace(LOOK, date="2026-03-05", gates_digest="looser"),
     ]
     every = note_looks(ledger, [LOOK, *others])
-    assert [count_looks(every, look.key) for look in (LOOK, *others)] == [1, 2, 3, 1]
+    assert [count_looks(every, look.key) for look in (LOOK, *others)] == [1, 2, 3, 1, 4]
     with pytest.raises(EvidenceError, match="holds no look"):
-        count_looks(every, ("r", "e"))
+        count_looks(every, ("r", "e", "g"))
 
 
 def test_later_looks_do_not_change_which_look_it_was(ledger: Path) -> None:
@@ -125,10 +127,14 @@ def test_a_verdict_tells_how_often_its_rows_were_looked_at(ledger: Path, tmp_pat
         return {one.group: one.count for one in found.looks}
 
     # A task on the test rows is a look at the test partition, and two gates are one look.
-    assert looks(["test.clean.loss", "answers.chrf"], "1") == {"test": 1}
-    assert looks(["test.loss"], "1") == {"test": 1}
-    assert looks(["test.loss", "validation.loss"], "2") == {"test": 2, "validation": 1}
+    both = ["test.clean.loss", "answers.chrf"]
+    assert looks(both, "1") == {"test": 1}
+    assert looks([*reversed(both), "validation.loss"], "1") == {"test": 1, "validation": 1}
+    # Other claims on the same evidence are one more try, and the first stays the first.
+    assert looks(["test.loss"], "1") == {"test": 2}
+    assert looks(both, "1") == {"test": 1}
+    assert looks(["test.loss", "validation.loss"], "2") == {"test": 3, "validation": 2}
     # Rows that are no partition are known by their ids.
     assert looks(["bench.chrf"], "3") == {"bench": 1}
     assert looks(["bench.chrf"], "4") == {"bench": 2}
-    assert len(read_ledger(ledger)) == 5
+    assert len(read_ledger(ledger)) == 7

@@ -226,6 +226,18 @@ def test_the_source_is_the_first_fenced_block() -> None:
     assert python_source("  x = 1\n") == "x = 1"
 
 
+@pytest.mark.parametrize("after", ["python", ' python title="a.py"', "c++", "{.python}", "\r"])
+def test_whatever_stands_after_the_opening_fence(after: str) -> None:
+    """Planted: only a word was known, and the text after the block was taken for the code."""
+    assert python_source(f"Use\n```{after}\nx = 1\n```\nThat is it.") == "x = 1"
+
+
+def test_a_number_beyond_all_numbers_follows_no_schema(tmp_path: Path) -> None:
+    spec = MetricSpec(name="json_schema", options={"schema": {"multipleOf": 0.5}})
+    metric = load_metric(spec, cache_dir=str(tmp_path))
+    assert metric.scores(["1e999", "1.5"], ["", ""]) == {"json_schema": [0.0, 1.0]}
+
+
 def test_code_is_run_nowhere_unless_it_is_said_where(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"name where in evaluation\.code_execution"):
         load_metric("tests_passed", cache_dir=str(tmp_path))

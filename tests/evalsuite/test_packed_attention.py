@@ -8,7 +8,13 @@ import pytest
 
 from evalsuite.examples import Example
 from evalsuite.loss import score_examples
-from evalsuite.packed_attention import NAME, packed, why_not_packed
+from evalsuite.packed_attention import (
+    NAME,
+    UnpackableError,
+    kernel_takes,
+    packed,
+    why_not_packed,
+)
 from evalsuite.supervised_logits import packed_batches
 
 from .conftest import PAD, VOCABULARY
@@ -115,6 +121,47 @@ def test_layers_of_another_kind_cannot_be_packed() -> None:
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SMALL))
     model.config = config
     assert "linear_attention" in (why_not_packed(model, 5) or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("GptOss", {"head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1}, "s_aux"),
+        ("Doge", {}, "mask"),
+    ],
+)
+def test_what_a_model_tells_its_attention_beside_is_noticed(
+    name: str, changes: dict[str, Any], reason: str, examples: list[Example]
+) -> None:
+    """Sinks and masks of a model's own would be left out, and its losses others."""
+    model = family(name, **changes)
+    assert reason in (why_not_packed(model, 10) or "")
+    with pytest.raises(UnpackableError):
+        losses(model, examples[:3], pack=True, batch_tokens=4096)
+
+
+def test_a_model_without_positions_is_not_packed(
+    mistral: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forward(input_ids: Any, attention_mask: Any = None, **_: Any) -> Any:
+        del input_ids, attention_mask
+
+    monkeypatch.setattr(mistral, "forward", forward)
+    assert "positions" in (why_not_packed(mistral, 10) or "")
+
+
+@pytest.mark.parametrize(
+    ("key_width", "value_width", "takes"),
+    [(128, 128, True), (256, 256, True), (512, 512, False), (192, 128, False), (12, 12, False)],
+)
+def test_the_kernel_is_given_only_heads_that_it_takes(
+    key_width: int, value_width: int, takes: bool
+) -> None:
+    import torch
+
+    queries, values = torch.zeros(1, 2, 3, key_width), torch.zeros(1, 2, 3, value_width)
+    assert kernel_takes(queries.bfloat16(), values.bfloat16()) is takes
+    assert not kernel_takes(queries, values)  # float32
 
 
 def test_batches_fill_the_budget_without_padding() -> None:

@@ -84,6 +84,37 @@ def test_outlook_of_a_number(claim: str, at: float) -> None:
     assert power == pytest.approx(0.8, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("metric", "claim", "number", "examples"),
+    [
+        # Five of five must be gained, and one in twenty is lost: 0.95^5 = 77% at the very most.
+        ("answers.exact_match", "superior", 0.0, 5),
+        ("answers.rougeL", "superior", 0.0, 2),
+        ("answers.rougeL", "floor", 0.99, 50),
+    ],
+)
+def test_what_no_adapter_can_show_four_times_in_five_is_said(
+    metric: str, claim: str, number: float, examples: int
+) -> None:
+    absolute = claim == "floor"
+    gate = Gate(
+        metric=metric,
+        claim=cast("Claim", claim),
+        at=number if absolute else None,
+        margin=0.0 if absolute else number,
+    )
+    outlook = can_pass(gate, examples)
+    assert (outlook.possible, outlook.detectable) == (True, None)
+    what = "value" if absolute else "gain"
+    assert outlook.sentence.endswith(f"less than four times in five, whatever the true {what}")
+
+
+def test_power_where_nothing_else_can_happen() -> None:
+    """0.05 + 0.9 is more than 1 - 0.05 in floating point."""
+    power = proportion_power(5, 0.0, gained=0.05 + 0.9, lost=0.05)
+    assert power == pytest.approx(0.95**5)
+
+
 def test_outlook_of_scores_and_of_a_loss() -> None:
     rouge = can_pass(Gate(metric="answers.rougeL", claim="non_inferior", margin=0.05), 200)
     assert rouge.power == pytest.approx(mean_power(200, 0.05, 0.25))

@@ -124,6 +124,15 @@ def test_a_metric_that_does_not_keep_its_word(
         scored(task(spec), examples, "a", "b", "c")
 
 
+@pytest.mark.parametrize("name", ["row", "chrf_statistics"])
+def test_no_figure_is_called_as_a_column_of_the_stored_answers(
+    examples: list[Example], name: str
+) -> None:
+    spec = MetricSpec(name="exact_match", renamed=name)
+    with pytest.raises(EvaluationError, match=f"no figure can be called {name}"):
+        scored(task("chrf", spec), examples, "a", "b", "c")
+
+
 def stored(path: Path, examples: Sequence[Example], found: AnswerScores, *texts: str) -> None:
     write_task(
         path,

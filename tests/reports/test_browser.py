@@ -74,6 +74,22 @@ def test_nothing_is_wider_than_the_screen(
     assert (background == "rgb(22, 21, 19)") is dark
 
 
+@pytest.mark.parametrize("width", [390, 1024, 1440])
+def test_long_names_of_figures_are_broken(
+    chromium: Browser, report: Path, tmp_path: Path, width: int
+) -> None:
+    text = report.read_text(encoding="utf-8")
+    for label in ("Tests passed", "Loss"):
+        text = text.replace(label, "prompt_level_strict_acc_with_normalisation_k5")
+    page = tmp_path / "long.html"
+    page.write_text(text, encoding="utf-8")
+    chromium.view(width=width)
+    chromium.open(page)
+    size = "const e = document.documentElement; return [e.scrollWidth, e.clientWidth]"
+    scroll, client = chromium.evaluate(size)
+    assert scroll <= client
+
+
 def test_filters_show_what_they_say(chromium: Browser, report: Path) -> None:
     chromium.view(width=1440)
     chromium.open(report)

@@ -115,6 +115,21 @@ def test_the_plan_as_json_is_the_lock_with_a_forecast(
     assert set(json.loads(lock.read_text())["partitions"]) == {"train", "validation", "test"}
 
 
+def test_sets_beside_the_dataset_are_scored_too(
+    tiny_recipe: Recipe, write_recipe: Write, tmp_path: Path, capsys: Any
+) -> None:
+    """By base and adapter; the set has the very rows of the dataset."""
+    copy = {"name": "again", "data": {"source": "rows.jsonl", "columns": {"tests": "tests"}}}
+    recipe = changed(tiny_recipe, "evaluation", loss=[], held_out=[copy])
+    path = write_recipe({**recipe, "gates": []})
+    assert guarded(lambda: plan_command(str(path), runs=tmp_path, device=None, format="json")) == 0
+    document = json.loads(capsys.readouterr().out)
+    (data,) = tmp_path.glob("tiny/*/data.json")
+    partitions = json.loads(data.read_text())["partitions"].values()
+    tokens = sum(partition["tokens"] for partition in partitions)
+    assert document["forecast"]["evaluated_tokens"] == 2 * tokens
+
+
 @pytest.mark.parametrize("variant", ["lora", "dora"])
 def test_the_forecast_counts_parameters_as_peft_does(tiny_model_folder: Path, variant: str) -> None:
     from transformers import AutoModelForCausalLM

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -135,6 +135,45 @@ def test_a_missing_record_is_named(name: str, run_copy: RunFolder, capsys: Any) 
         return
     assert code == 4
     assert name in capsys.readouterr().err
+    assert digests(run_copy.release) == before
+
+
+def better_evidence(run: RunFolder) -> None:
+    """A figure that the per-example records do not give."""
+    evidence = read_json(run.evidence)
+    evidence["differences"][0]["difference"] -= 1.0
+    run.evidence.write_text(json.dumps(evidence))
+
+
+def older_verdict(run: RunFolder) -> None:
+    """The run was stopped after it was weighed again, and before it was judged."""
+    verdict = read_json(run.verdict)
+    verdict["evidence_digest"] = "0" * 64
+    run.verdict.write_text(json.dumps(verdict))
+
+
+def failed_verdict(run: RunFolder) -> None:
+    """Judged by other code, which thought otherwise."""
+    verdict = read_json(run.verdict)
+    verdict["verdict"] = verdict["gates"][0]["verdict"] = "FAIL"
+    run.verdict.write_text(json.dumps(verdict))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (better_evidence, "evidence.json: test.loss.difference is"),
+        (older_verdict, "verdict.json: was given on other evidence"),
+        (failed_verdict, "verdict.json: verdict is FAIL but must be PASS, when judged again"),
+    ],
+)
+def test_what_would_not_verify_is_not_packed(
+    change: Callable[[RunFolder], None], said: str, run_copy: RunFolder, capsys: Any
+) -> None:
+    change(run_copy)
+    before = digests(run_copy.release)
+    assert guarded(lambda: release(run_copy.path, final=False)) == 4
+    assert said in capsys.readouterr().err
     assert digests(run_copy.release) == before
 
 

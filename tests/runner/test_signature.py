@@ -126,6 +126,13 @@ def test_keys_of_another_kind_are_explained(keys: tuple[Path, Path], tmp_path: P
         read_public_key(keys[0])
     with pytest.raises(UsageError, match="not a public key"):
         read_public_key(text)
+    curve, point = tmp_path / "curve.pem", tmp_path / "point.pem"
+    openssl("ecparam", "-name", "secp160k1", "-genkey", "-noout", "-out", curve)
+    openssl("pkey", "-in", curve, "-pubout", "-out", point)
+    with pytest.raises(UsageError, match=r"not a private key .*not supported"):
+        read_private_key(curve)
+    with pytest.raises(UsageError, match=r"not a public key .*not supported"):
+        read_public_key(point)
 
 
 def test_an_encrypted_key_is_asked_for_its_password(
@@ -137,6 +144,13 @@ def test_an_encrypted_key_is_asked_for_its_password(
     check_envelope(sealed(locked), PAYLOAD, read_public_key(keys[1]))
     monkeypatch.setattr("getpass.getpass", lambda prompt: "wrong")
     with pytest.raises(UsageError, match="not a private key"):
+        read_private_key(locked)
+
+    def closed(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("getpass.getpass", closed)
+    with pytest.raises(UsageError, match="there is no terminal to ask for it"):
         read_private_key(locked)
 
 

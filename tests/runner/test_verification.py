@@ -16,8 +16,9 @@ import pytest
 from evalsuite.gates import judge
 from evalsuite.record_files import read_evidence, write_evidence, write_verdict
 from runner.cli import guarded
+from runner.commands.recomputation import gathered_again
 from runner.commands.release import release as release_command
-from runner.commands.verify import gathered_again, verify
+from runner.commands.verify import verify
 from runner.digests import digest_of_json
 from runner.release import checksums
 from runner.run_folder import RunFolder
@@ -145,6 +146,17 @@ def other_sentence(release: Path) -> None:
     change_json(release / "verdict.json", lambda v: v.update(reason="All 99 gates pass."))
 
 
+def rewrite(name: str, content: bytes) -> Attack:
+    def attack(release: Path) -> None:
+        (release / name).write_bytes(content)
+
+    return attack
+
+
+def other_proof(release: Path) -> None:
+    change_json(release / "reload.json", lambda r: r.update(adapter_digest="0" * 64))
+
+
 def hide_leaks(release: Path) -> None:
     (release / "listings" / "leaked.parquet").write_bytes(b"PAR1")
 
@@ -249,6 +261,30 @@ ATTACKS: dict[str, tuple[Attack, tuple[str, ...]]] = {
         (f"{STATEMENT}: is missing",),
     ),
     "no checksums": (forget_checksums, (f"{CHECKSUMS}: is missing",)),
+    "additional file, stated again": (
+        then(add_file, state_again),
+        ("model.safetensors: is no part of a release",),
+    ),
+    "proof of another adapter": (
+        then(other_proof, state_again),
+        ("reload.json: is about another adapter than training.json",),
+    ),
+    "empty recipe": (
+        then(rewrite("recipe.json", b"{}"), state_again),
+        ("recipe.json: cannot be read by this version: recipe.json:1:1: dataset",),
+    ),
+    "no recipe in the lock": (
+        then(lambda r: change_json(r / "lock.json", lambda v: v.update(recipe=None)), sum_again),
+        ("lock.json: recipe cannot be read by this version",),
+    ),
+    "records without end": (
+        then(rewrite("evidence.json", b"[" * 100_000), state_again),
+        ("evidence.json: is not valid JSON",),
+    ),
+    "statement without end": (
+        then(rewrite(STATEMENT, b"[" * 100_000), sum_again),
+        (f"{STATEMENT}: is missing or damaged",),
+    ),
     "leaks": (then(hide_leaks, state_again), ("listings/leaked.parquet: cannot be read",)),
 }
 
