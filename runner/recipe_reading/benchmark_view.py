@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from runner.recipe_reading.draft import KeyPath
 from runner.recipe_reading.finding import Finding
+from runner.recipe_reading.moved_view import MovedView
 from runner.recipe_reading.recipe_view import RecipeView
 
 TASK: KeyPath = ("evaluation", "generation", 0)
@@ -23,7 +22,7 @@ _SHOTS: dict[KeyPath, KeyPath] = {("dataset", "source"): ("few_shot", "source")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BenchmarkView(RecipeView):
+class BenchmarkView(MovedView):
     """The recipe with a benchmark's rows, templates and scoring in place of its own.
 
     The benchmark is at ``block``; ``places`` says where it has what.
@@ -47,22 +46,6 @@ class BenchmarkView(RecipeView):
     def shots(self) -> BenchmarkView:
         """The view whose dataset is the source of few-shot rows."""
         return replace(self, places=_SHOTS)
-
-    def value(self, *path: str | int) -> Any:  # noqa: ANN401 - checked against the schema already
-        """The value at ``path``, or its default."""
-        return RecipeView.value(self, *self._there(path))
-
-    def is_clear(self, *path: str | int) -> bool:
-        """Whether nothing is wrong with the value at ``path``, nor around or inside it."""
-        return RecipeView.is_clear(self, *self._there(path))
-
-    def gives(self, *path: str | int) -> bool:
-        """Whether the document itself has the key ``path``."""
-        return RecipeView.gives(self, *self._there(path))
-
-    def indices(self, *path: str | int) -> Iterator[int]:
-        """The indices of the list at ``path``, none where it is no list."""
-        return RecipeView.indices(self, *self._there(path))
 
     def placed(self, finding: Finding) -> Finding:
         """``finding`` where the document has what it is about."""

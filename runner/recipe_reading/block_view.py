@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from runner.recipe_reading.draft import KeyPath
 from runner.recipe_reading.finding import Finding
+from runner.recipe_reading.moved_view import MovedView
 from runner.recipe_reading.recipe_view import RecipeView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockView(RecipeView):
+class BlockView(MovedView):
     """The recipe with ``dataset`` and ``template`` replaced by those of a block.
 
     ``moved`` gives for each of the two where the block has it. One that the block leaves out is
@@ -35,22 +34,6 @@ class BlockView(RecipeView):
             block=block,
             moved=moved,
         )
-
-    def value(self, *path: str | int) -> Any:  # noqa: ANN401 - checked against the schema already
-        """The value at ``path``, or its default."""
-        return RecipeView.value(self, *self._there(path))
-
-    def is_clear(self, *path: str | int) -> bool:
-        """Whether nothing is wrong with the value at ``path``, nor around or inside it."""
-        return RecipeView.is_clear(self, *self._there(path))
-
-    def gives(self, *path: str | int) -> bool:
-        """Whether the document itself has the key ``path``."""
-        return RecipeView.gives(self, *self._there(path))
-
-    def indices(self, *path: str | int) -> Iterator[int]:
-        """The indices of the list at ``path``, none where it is no list."""
-        return RecipeView.indices(self, *self._there(path))
 
     def placed(self, finding: Finding) -> Finding:
         """``finding`` where the document has what it is about."""
