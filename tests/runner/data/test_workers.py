@@ -295,6 +295,13 @@ def alive(process: int) -> bool:
     return state != "Z"
 
 
+def deaf_to_keyboard(process: int) -> bool:
+    """Whether Ctrl-C is blocked, which holds from before its first instruction."""
+    status = Path(f"/proc/{process}/status").read_text()
+    blocked = int(status.split("SigBlk:")[1].split()[0], 16)
+    return bool(blocked >> (signal.SIGINT - 1) & 1)
+
+
 def read_until(process: subprocess.Popen[str], line: str) -> None:
     assert process.stdout is not None
     for found in process.stdout:
@@ -334,6 +341,7 @@ def test_ctrl_c_ends_all_and_only_one_speaks(
         assert wait_for(lambda: len(children_of(process.pid)) == 2, 20)
     children = children_of(process.pid)
     assert len(children) == 2
+    assert all(map(deaf_to_keyboard, children))
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert error == "interrupted\n"
