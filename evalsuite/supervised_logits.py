@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalsuite.errors import EvaluationError
 from evalsuite.examples import IGNORED_LABEL, Example
-from evalsuite.packed_attention import packed
+from evalsuite.packed_attention import attending, packed_inputs
 
 if TYPE_CHECKING:
     import torch
@@ -143,7 +143,7 @@ def _forward(model: PreTrainedModel, batch: LaidOut) -> torch.Tensor:
         assert batch.attention is not None
         output = model(**given, attention_mask=batch.attention.to(model.device))
     else:
-        with packed(model, batch.lengths) as positions:
-            output = model(**given, position_ids=positions)
+        with attending(model):
+            output = model(**given, **packed_inputs(batch.lengths, model.device))
     logits: torch.Tensor = output.logits
     return logits

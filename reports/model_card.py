@@ -64,6 +64,7 @@ def model_card(run_folder: Path, *, final: bool) -> str:
         description=escaped(str(run.lock.recipe.get("description") or "")),
         base_model=_base_model(run),
         base_revision=run.lock.model.revision,
+        new_tokens=bool(run.lock.recipe["lora"].get("trained_tokens")),
         decision=DECISIONS[run.verdict.verdict],
         reason=escaped(run.verdict.reason),
         gates=_gates(run),

@@ -180,12 +180,19 @@ class PreparedData(Stored):
 
 
 class TrainingPoint(Stored):
-    """One logged step."""
+    """The steps since the point before: shares of tokens are None in records of older versions.
+
+    ``utilization`` is None too where the device's peak is not known.
+    """
 
     step: int
     loss: float
     learning_rate: float
     tokens_per_second: float
+    padding: float | None = None
+    supervised: float | None = None
+    peak_memory_bytes: int | None = None
+    utilization: float | None = None
 
 
 class ValidationPoint(Stored):
@@ -213,6 +220,14 @@ class Training(Stored):
     target_modules: tuple[str, ...]
     resumed_from: tuple[int, ...]
     decisions: tuple[str, ...]
+    micro_batch_tokens: int | None = None
+    padding: float | None = None
+    supervised: float | None = None
+    utilization: float | None = None
+    wall_seconds: float | None = None
+    dtype: str = ""
+    devices: int = 1
+    strategy: str = ""
 
 
 class OutsideSubject(Stored):

@@ -39,11 +39,19 @@ Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Overrides the recipe's device.")
 ]
+DeviceCount = Annotated[
+    int, typer.Option(min=1, help="Devices of this machine that train together.")
+]
+Sharing = Annotated[
+    Literal["ddp", "fsdp"],
+    typer.Option(help="ddp: each device holds the model. fsdp: each holds a part of its weights."),
+]
 
 
 @app.command()
 def run(
     recipe: RecipeName,
+    *,
     runs: Runs = Path("runs"),
     device: Device = None,
     restart: Annotated[
@@ -53,6 +61,14 @@ def run(
         Path | None,
         typer.Option(help="The release that gates against the last release compare with."),
     ] = None,
+    devices: DeviceCount = 1,
+    strategy: Sharing = "ddp",
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test", help="Only test, on a few examples, that training does as it says."
+        ),
+    ] = False,
 ) -> None:
     """Take a recipe to a verdict and a release; continues where it was."""
     _call(
@@ -62,6 +78,9 @@ def run(
         device=device,
         restart=restart,
         previous=previous,
+        devices=devices,
+        strategy=strategy,
+        self_test=self_test,
     )
 
 
@@ -89,12 +108,16 @@ def schema(
 @app.command()
 def plan(
     recipe: RecipeName,
+    *,
     runs: Runs = Path("runs"),
     device: Device = None,
     format: Annotated[Literal["text", "json"], typer.Option(help="How it is printed.")] = "text",
+    check: Annotated[
+        bool, typer.Option("--check", help="Also test, as `run --self-test` does.")
+    ] = False,
 ) -> None:
     """Resolve a recipe and say what would be run, without training."""
-    _call("runner.commands.plan:plan", recipe, runs=runs, device=device, format=format)
+    _call("runner.commands.plan:plan", recipe, runs=runs, device=device, format=format, check=check)
 
 
 @app.command()
@@ -212,9 +235,18 @@ def finalize(
         str | None, typer.Option(help="The recipe of this run, if its file has moved.")
     ] = None,
     device: Device = None,
+    devices: DeviceCount = 1,
+    strategy: Sharing = "ddp",
 ) -> None:
     """Fit the same hyper-parameters on train, validation and test."""
-    _call("runner.commands.finalize:finalize", run, recipe=recipe, device=device)
+    _call(
+        "runner.commands.finalize:finalize",
+        run,
+        recipe=recipe,
+        device=device,
+        devices=devices,
+        strategy=strategy,
+    )
 
 
 @app.command(hidden=True)
@@ -249,6 +281,31 @@ def evaluate_subject(
     )
 
 
+@app.command(hidden=True)
+def train_rank(
+    recipe: Path,
+    *,
+    run_id: Annotated[str, typer.Option()],
+    runs: Annotated[Path, typer.Option()],
+    device: Annotated[str, typer.Option()],
+    strategy: Annotated[Literal["ddp", "fsdp"], typer.Option()],
+    parent: Annotated[int, typer.Option()],
+    errors: Annotated[Path, typer.Option()],
+    final: Annotated[bool, typer.Option("--final")] = False,
+) -> None:
+    """Train together with other processes; what `run --devices` starts, once for each device."""
+    from runner.parent import die_with_parent
+
+    def command() -> None:
+        die_with_parent(parent)
+        train = resolve_name("runner.commands.train_rank:train_rank_command")
+        train(recipe, run_id=run_id, runs=runs, device=device, strategy=strategy, final=final)
+
+    told: list[str] = []
+    code = guarded(command, tell=told.append)
+    resolve_name("runner.commands.train_rank:end_rank")(errors, "\n".join(told), code)
+
+
 def _version(value: bool) -> None:
     if value:
         from runner.versions import installed_versions
@@ -276,47 +333,47 @@ def main() -> None:
     app(prog_name="proofbox")
 
 
-def guarded(command: Callable[[], object]) -> int:
-    """Call ``command``; print a user's error plainly, and only a defect of ours with traceback."""
+def guarded(command: Callable[[], object], tell: Callable[[str], None] = print_error) -> int:
+    """Call ``command``; tell a user's error plainly, and only a defect of ours with traceback."""
     try:
         result = command()
     except ProofboxError as error:
-        return _explain(str(error), error.exit_code)
+        return _explain(str(error), error.exit_code, tell)
     except KeyboardInterrupt:
-        return _explain("interrupted. The same command continues.", ExitCode.INTERRUPTED)
+        return _explain("interrupted. The same command continues.", ExitCode.INTERRUPTED, tell)
     except OSError as error:
-        return _os_error(error)
+        return _os_error(error, tell)
     except Exception as error:  # noqa: BLE001 - the last resort: a defect is shown whole
         if "No space left on device" in str(error):  # safetensors' own words, no OSError
-            return _os_error(OSError(errno.ENOSPC, str(error)))
-        return _defect(error)
+            return _os_error(OSError(errno.ENOSPC, str(error)), tell)
+        return _defect(error, tell)
     return int(result) if isinstance(result, int) else ExitCode.PASS
 
 
-def _explain(message: str, code: ExitCode) -> int:
+def _explain(message: str, code: ExitCode, tell: Callable[[str], None]) -> int:
     if message:
-        print_error(message)
+        tell(message)
     return code
 
 
-def _os_error(error: OSError) -> int:
+def _os_error(error: OSError, tell: Callable[[str], None]) -> int:
     if error.errno in OUTSIDE:
         where = f"{error.filename}: " if error.filename else ""
         fault = MachineError(f"{where}{os.strerror(error.errno)}. Nothing half-written is left.")
-        return _explain(str(fault), fault.exit_code)
-    return _defect(error)
+        return _explain(str(fault), fault.exit_code, tell)
+    return _defect(error, tell)
 
 
-def _defect(error: Exception) -> int:
+def _defect(error: Exception, tell: Callable[[str], None]) -> int:
     import traceback
 
     from evalsuite.errors import EvaluationError
     from reports.errors import ReportError
 
     if isinstance(error, EvaluationError | ReportError):
-        return _explain(str(error), ExitCode.ENVIRONMENT)
-    print_error("".join(traceback.format_exception(error)))
-    print_error(
+        return _explain(str(error), ExitCode.ENVIRONMENT, tell)
+    tell("".join(traceback.format_exception(error)))
+    tell(
         "This is a defect of proofbox, not of your recipe. Please report it with the lines above "
         "and the output of `proofbox --version`."
     )

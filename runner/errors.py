@@ -64,3 +64,9 @@ class DataError(ProofboxError):
 
 class MachineError(ProofboxError):
     """What this machine lacks or refuses: a file, disk, package, device, network (exit code 4)."""
+
+
+class DefectError(ProofboxError):
+    """Something that proofbox itself promises does not hold: report it (exit code 70)."""
+
+    exit_code = ExitCode.DEFECT

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from runner.base_model.loaded_model import model_skeleton
 from runner.data.preparation import PreparedData
+from runner.memory_forecast import MemoryForecast, forecast_memory
 from runner.plan import Plan
-from runner.training.lora import check_targets, count_adapter_parameters
+from runner.training.lora import count_adapter_parameters
+from runner.training.lora_targets import find_targets
 from runner.training.step_schedule import count_steps
 
 # Floating-point operations per parameter and token: 2 for a forward pass; with LoRA the backward
@@ -17,11 +19,6 @@ FORWARD = 2
 TRAINING = 4
 # Share of a device's matrix peak that such runs were seen to reach (benchmarks/README.md).
 REACHED = 0.3
-# Bytes that a layer keeps per token and hidden unit for the backward pass, in units of the dtype
-# (Korthikanti et al. 2022, arXiv 2205.05198, section 4.1: 34 bytes at 2 bytes a value).
-ACTIVATION_VALUES = 17
-ADAM_BYTES = 16  # float32 weight, gradient and two moments
-PROCESS_BYTES = 700_000_000  # Python with PyTorch and transformers, before any model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +37,7 @@ class Forecast:
     evaluated_tokens: int
     generated_tokens_at_most: int
     adapter_parameters: int
-    memory_bytes: int
+    memory: MemoryForecast
     seconds: float
     finished_stages: tuple[str, ...]
     gates: tuple[str, ...]
@@ -58,11 +55,11 @@ def forecast_run(
     """Forecast ``plan`` on its prepared data.
 
     Raises:
-        UsageError: ``lora.target_modules`` match nothing in this model.
+        UsageError: the block ``lora`` does not fit this model.
     """
     recipe = plan.recipe
     skeleton = model_skeleton(recipe, plan.model)
-    check_targets(skeleton, recipe.lora.target_modules)
+    find_targets(skeleton, recipe.lora, quantized=plan.model.quantization is not None)
     adapter = count_adapter_parameters(skeleton, recipe.lora)
     train = data.partitions["train"]
     steps = count_steps(recipe.training, train.rows)
@@ -78,7 +75,7 @@ def forecast_run(
         evaluated_tokens=evaluated,
         generated_tokens_at_most=generated,
         adapter_parameters=adapter,
-        memory_bytes=_memory(plan, adapter, train.longest),
+        memory=forecast_memory(plan, skeleton, data),
         seconds=operations / (REACHED * matrix_operations_per_second(plan.device)),
         finished_stages=finished_stages,
         gates=gates,
@@ -103,18 +100,6 @@ def _evaluation_tokens(plan: Plan, data: PreparedData) -> tuple[int, int]:
         else:
             scored += part.tokens
     return subjects * scored, subjects * generated
-
-
-def _memory(plan: Plan, adapter: int, longest: int) -> int:
-    width = 4 if plan.device == "cpu" else 2
-    weights = plan.model.parameters * (
-        width if plan.model.quantization is None else (plan.recipe.quantization.bits or 4) / 8
-    )
-    rows = min(plan.recipe.training.batch_size, 4)
-    per_token = plan.model.layers * plan.model.hidden_size * ACTIVATION_VALUES * width
-    logits = plan.model.vocabulary * 4
-    activations = rows * longest * (per_token + logits)
-    return int(PROCESS_BYTES + weights + ADAM_BYTES * adapter + activations)
 
 
 def matrix_operations_per_second(device: str) -> float:

@@ -11,6 +11,7 @@ from runner.run_folder import held
 from runner.stages import Outcome
 from runner.target import find_target
 from runner.target_folder import start_target, take_in_target
+from runner.training.devices import ONE_DEVICE, Devices
 
 
 def run_recipe(
@@ -21,18 +22,20 @@ def run_recipe(
     restart: bool,
     progress: Progress,
     previous: Path | None = None,
+    devices: Devices = ONE_DEVICE,
 ) -> Outcome:
     """Take a recipe from its text to a verdict and, where every gate holds, a release.
 
     A stage whose record is in the run folder, with the same inputs, is not run again. ``previous``
-    is the release that gates compare with, where it is not the recipe's last one.
+    is the release that gates compare with, where it is not the recipe's last one. ``devices`` share
+    the training.
     """
     plan = make_plan(recipe_file, runs=runs, device=device)
     with held(plan.folder):
-        stages.start(plan, restart=restart, progress=progress, previous=previous)
+        stages.start(plan, restart=restart, progress=progress, previous=previous, devices=devices)
         data = stages.prepare(plan, progress)
         stages.evaluate(plan, data, "base", progress)
-        adapter = stages.train(plan, data, progress)
+        adapter = stages.train(plan, data, progress, devices)
         stages.evaluate(plan, data, "adapter", progress)
         evidence = stages.weigh(plan, data, adapter, progress, previous=previous)
         verdict = stages.judge(plan, evidence, progress)

@@ -18,14 +18,14 @@ from runner.data.extra_sets import resolve_sets
 from runner.data.formats.row_formats import plugin_identity
 from runner.data.reading.sources import SourceRecord, pinned_dataset, resolve_source
 from runner.digests import digest_of_json, file_digest
-from runner.errors import MachineError
+from runner.errors import DataError, MachineError
 from runner.quickstart_data import code_execution_block
 from runner.recipe import Recipe
 from runner.recipe_reading.recipe_file import read_recipe
 from runner.run_folder import RunFolder
-from runner.stored_json import write_bytes, write_json
-from runner.target import FoundTarget, told_differences
-from runner.training.trainer_setup import choose_optimizer
+from runner.stored_json import read_json, write_bytes, write_json
+from runner.target import FoundTarget, find_target, told_differences
+from runner.training.optimizers import choose_optimizer
 from runner.versions import LEARNING, code_digest, installed_versions
 
 # What the trained adapter depends on. Evaluation and gates may change without training again;
@@ -130,6 +130,30 @@ def plan_for_target(plan: Plan, found: FoundTarget) -> Plan:
         folder=RunFolder(plan.folder.path.with_name(run_id)),
         target=replace(found, target=replace(found.target, notes=notes)),
     )
+
+
+def plan_of_run(
+    recipe_file: Path, *, runs: Path, device: str, run_id: str, target: str | None = None
+) -> Plan:
+    """The plan of a run that is going on, made again in a fresh process.
+
+    The Hub's commits are those that the run resolved.
+
+    Raises:
+        DataError: it is another plan by now.
+    """
+    name = read_recipe(recipe_file).name
+    lock = read_json(runs / name / run_id / "lock.json")
+    pinned = Pinned(data=tuple(lock["data"]["revisions"]), model=lock["model"]["revision"])
+    plan = make_plan(recipe_file, runs=runs, device=device, pinned=pinned)
+    if target is not None:
+        plan = plan_for_target(plan, find_target(target))
+    if plan.run_id != run_id:
+        raise DataError(
+            f"{recipe_file}: the recipe, its data, its base model or the installed packages "
+            "changed while the run was going on. Run it again."
+        )
+    return plan
 
 
 def judges_whole_model(plan: Plan) -> bool:

@@ -16,11 +16,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 from runner.inert_text import inert
 
@@ -36,6 +38,7 @@ class Progress:
         """Write to ``console`` (standard error if None) and append to ``log``."""
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self.log = log
+        self._shown: RichProgress | None = None  # what the outermost bar opened
 
     def announce(self, text: str) -> None:
         """One line that a reader should not miss."""
@@ -47,16 +50,36 @@ class Progress:
         self._append(text)
 
     @contextmanager
-    def bar(self, title: str) -> Iterator[Advance]:
-        """A bar called with (done, total, text); a plain line now and then without a terminal."""
-        if self.console.is_terminal:
-            with _rich_bar(self.console) as rich:
-                task = rich.add_task(title, total=None, note="")
-                yield lambda done, total, text: rich.update(
-                    task, completed=done, total=total or None, note=text
-                )
-        else:
+    def bar(self, title: str, *, tells_time: bool = False) -> Iterator[Advance]:
+        """A bar called with (done, total, text); a plain line now and then without a terminal.
+
+        A bar inside another is shown below it until it ends. ``tells_time``: the text says how much
+        time is left, so the bar itself does not.
+        """
+        if not self.console.is_terminal:
             yield PlainLines(title, self.announce)
+            return
+        with self._display() as rich:
+            task = rich.add_task(title, total=None, note="", tells_time=tells_time)
+            try:
+                yield lambda done, total, text: rich.update(
+                    task, completed=done, total=total or None, note=inert(text)
+                )
+            finally:
+                rich.remove_task(task)
+
+    @contextmanager
+    def _display(self) -> Iterator[RichProgress]:
+        """The display that is there already, or a new one: a terminal has room for one."""
+        if self._shown is not None:
+            yield self._shown
+            return
+        with _rich_bar(self.console) as rich:
+            self._shown = rich
+            try:
+                yield rich
+            finally:
+                self._shown = None
 
     def _append(self, text: str) -> None:
         if self.log is None:
@@ -83,6 +106,16 @@ class PlainLines:
             self.announce(f"  {self.title}: {done:,}{of} {text}".rstrip())
 
 
+class _TimeLeft(TimeRemainingColumn):
+    """Rich's estimate, where the text has none of its own."""
+
+    def render(self, task: Task) -> Text:
+        """``· 0:03:12 left``, or nothing."""
+        if task.fields["tells_time"]:
+            return Text("·")
+        return Text.assemble("· ", super().render(task), " left")
+
+
 def _rich_bar(console: Console) -> RichProgress:
     return RichProgress(
         SpinnerColumn(),
@@ -90,10 +123,8 @@ def _rich_bar(console: Console) -> RichProgress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("·"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        TextColumn("{task.fields[note]}"),
+        _TimeLeft(),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
         transient=True,
     )

@@ -133,6 +133,12 @@ class RunFolder:
         if not (keep_first and stage in timings):
             write_json(self.timings, {**timings, stage: round(seconds, 3)})
 
+    def add_seconds(self, stage: str, seconds: float) -> None:
+        """Add what earlier sessions of a finished stage took."""
+        if seconds:
+            timings = read_json(self.timings)
+            write_json(self.timings, {**timings, stage: round(timings[stage] + seconds, 3)})
+
     @property
     def reload(self) -> Path:
         """Proof that the adapter on disk is the one that was trained."""

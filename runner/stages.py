@@ -6,7 +6,6 @@ import copy
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from runner.data.preparation import PreparedData
 from runner.data.prepared_data import LISTINGS, WHOLE
 from runner.digests import digest_of_json
 from runner.errors import DataError, ExitCode, ProofboxError
+from runner.fresh_process import own_command, own_environment
 from runner.judgement import check_ledger, check_previous, compared_release, judged
 from runner.plan import Plan, check_writable, judges_whole_model, write_lock
 from runner.previous_release import note_release
@@ -41,6 +41,9 @@ from runner.subject_evaluation import (
 )
 from runner.target import Target
 from runner.training.adapter_files import folder_digest
+from runner.training.devices import ONE_DEVICE, Devices, check_devices, check_layers
+from runner.training.ranks import ALONE, Ranks
+from runner.training.trackers import check_trackers, conclude
 from runner.training.train_adapter import TrainedAdapter, read_training, train_adapter
 from runner.versions import MEASURING, code_digest
 
@@ -90,18 +93,29 @@ def timed(folder: RunFolder, stage: str, *, keep_first: bool = False) -> Iterato
     folder.note_seconds(stage, time.perf_counter() - started, keep_first=keep_first)
 
 
-def start(plan: Plan, *, restart: bool, progress: Progress, previous: Path | None = None) -> None:
+def start(
+    plan: Plan,
+    *,
+    restart: bool,
+    progress: Progress,
+    previous: Path | None = None,
+    devices: Devices = ONE_DEVICE,
+) -> None:
     """Refuse what cannot succeed, make the run folder ready, and say what will happen."""
     from runner.base_model.loaded_model import model_skeleton, quiet_libraries
     from runner.base_model.quantization import check_quantization
-    from runner.training.lora import check_targets, count_adapter_parameters
+    from runner.training.lora import count_adapter_parameters
+    from runner.training.lora_targets import find_targets
 
     quiet_libraries()
+    check_devices(devices, plan.recipe, plan.device)
     check_quantization(plan.recipe.quantization, plan.model)
     skeleton = model_skeleton(plan.recipe, plan.model)
-    check_targets(skeleton, plan.recipe.lora.target_modules)
+    check_layers(devices, skeleton)
+    find_targets(skeleton, plan.recipe.lora, quantized=plan.model.quantization is not None)
     code_runs_in = check_code_execution(plan)
     check_lm_eval(plan.recipe, plan.base_folder)
+    check_trackers(plan.recipe.training.trackers)
     parameters = count_adapter_parameters(skeleton, plan.recipe.lora)
     check_writable(plan.folder.path, needed_bytes=RUN_BYTES + CHECKPOINTS_BYTES * parameters)
     if restart:
@@ -117,6 +131,8 @@ def start(plan: Plan, *, restart: bool, progress: Progress, previous: Path | Non
         f"  {plan.model.architecture}, {plan.model.parameters / 1e6:,.1f} M parameters, on "
         f"{plan.device} with {plan.threads} threads; adapter of {parameters:,} parameters"
     )
+    if devices.count > 1:
+        progress.announce(f"  trained on {devices.text}")
     if code_runs_in is not None:
         progress.announce(f"  answers' code runs in {code_runs_in}")
     check_ledger(plan.recipe_file, plan.folder.path.parent.parent, progress.announce)
@@ -197,9 +213,28 @@ def prepared(plan: Plan, progress: Progress) -> PreparedData:
             announce=progress.announce,
             on_progress=lambda what, done, total: advance(done, total, what),
         )
+        check_trained_tokens(plan.recipe, data, tokenizer)
         data = prepared_sets(plan, data, tokenizer, progress)
     progress.announce(data_summary(data))
     return data
+
+
+def check_trained_tokens(
+    recipe: Recipe, data: PreparedData, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Refuse before anything is loaded to train tokens that no row of train has.
+
+    Raises:
+        DataError: it names them.
+    """
+    from runner.base_model.trained_tokens import token_ids
+    from runner.data.preparation import partition_dataset
+    from runner.training.token_rows import check_tokens_occur
+
+    texts = recipe.lora.trained_tokens
+    if texts:
+        ids = dict(zip(texts, token_ids(tokenizer, texts), strict=True))
+        check_tokens_occur(partition_dataset(data, "train"), ids)
 
 
 def prepared_sets(
@@ -358,19 +393,14 @@ def _evaluate_in_fresh_process(plan: Plan, subject: Subject, inputs: str) -> Non
     target = plan.folder.evaluation / subject
     private = target.with_name(f".{subject}.{os.getpid()}")
     remove(private)
-    arguments = [
-        *("evaluate-subject", str(plan.recipe_file.resolve())),
-        *("--subject", subject, "--run-id", plan.run_id, "--device", plan.device),
-        *("--runs", str(plan.folder.path.parent.parent.resolve())),
-        *("--out", str(private.resolve()), "--parent", str(os.getpid())),
+    command = own_command(
+        "evaluate-subject",
+        *_told_of_run(plan),
+        *("--subject", subject, "--out", str(private.resolve())),
         *("--partial", str(plan.folder.partial(subject, inputs).resolve())),
         *(() if plan.target is None else ("--target", str(_judged_place(plan).resolve()))),
-    ]
-    # -P: modules of the user's own folder must not stand in for ours.
-    command = [sys.executable, "-P", "-m", "runner", *arguments]
-    places = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
-    finished = subprocess.run(command, check=False, env=environment)
+    )
+    finished = subprocess.run(command, check=False, env=own_environment())
     if finished.returncode != 0:
         raise FreshProcessError(finished.returncode)
     seal_evaluation(private, inputs)
@@ -378,20 +408,75 @@ def _evaluate_in_fresh_process(plan: Plan, subject: Subject, inputs: str) -> Non
     private.rename(target)
 
 
-def train(plan: Plan, data: PreparedData, progress: Progress) -> TrainedAdapter:
-    """Train the adapter on the train partition, or take the finished one."""
-    from runner.data.preparation import partition_dataset
+def _told_of_run(plan: Plan) -> tuple[str, ...]:
+    """What a command in a fresh process is told, to make this very plan again."""
+    runs = str(plan.folder.path.parent.parent.resolve())
+    return (
+        str(plan.recipe_file.resolve()),
+        *("--run-id", plan.run_id, "--device", plan.device, "--runs", runs),
+    )
 
+
+def train(
+    plan: Plan, data: PreparedData, progress: Progress, devices: Devices = ONE_DEVICE
+) -> TrainedAdapter:
+    """Train the adapter on the train partition, or take the finished one."""
     finished = finished_training(plan.folder)
     if finished is not None:
         progress.announce("  training: done before")
         return finished
     if plan.folder.training.is_file():
         progress.announce("  training again: the stored adapter is not the one that was recorded")
-    rows = partition_dataset(data, "train")
-    validate = _validation(plan, data)
     with timed(plan.folder, "train"):
-        return train_on(plan, data, rows, plan.folder, validate=validate, progress=progress)
+        if devices.count > 1:
+            adapter = train_in_ranks(plan, devices, plan.folder)
+        else:
+            adapter = train_partition(plan, data, progress)
+    plan.folder.add_seconds("train", sum(earlier["seconds"] for earlier in adapter.sessions[:-1]))
+    return adapter
+
+
+def train_partition(
+    plan: Plan, data: PreparedData, progress: Progress, ranks: Ranks = ALONE
+) -> TrainedAdapter:
+    """Train on the train partition in this process, which may be one of several ``ranks``."""
+    from runner.data.preparation import partition_dataset
+
+    rows, validate = partition_dataset(data, "train"), _validation(plan, data, progress, ranks)
+    return train_on(
+        plan, data, rows, plan.folder, validate=validate, progress=progress, ranks=ranks
+    )
+
+
+def train_all_rows(
+    plan: Plan, data: PreparedData, progress: Progress, ranks: Ranks = ALONE
+) -> TrainedAdapter:
+    """Train on every row of every partition, into the run's final folder."""
+    from datasets import concatenate_datasets
+
+    from runner.data.preparation import partition_dataset
+
+    rows = concatenate_datasets([partition_dataset(data, name) for name in data.partitions])
+    progress.announce(f"  fitting on all {len(rows):,} examples")
+    final = plan.folder.final
+    return train_on(plan, data, rows, final, validate=None, progress=progress, ranks=ranks)
+
+
+def train_in_ranks(plan: Plan, devices: Devices, folder: RunFolder) -> TrainedAdapter:
+    """Train into ``folder`` in a fresh process for each device: the run's own, or its final one."""
+    from runner.training.launching import launch_ranks
+
+    command = own_command(
+        "train-rank",
+        *_told_of_run(plan),
+        *("--strategy", devices.strategy),
+        *(() if folder == plan.folder else ("--final",)),
+    )
+    # On a CPU no process may touch a GPU that happens to be there.
+    hidden = {} if plan.device == "cuda" else {"CUDA_VISIBLE_DEVICES": ""}
+    environment = {**own_environment(), **hidden}
+    launch_ranks(command, devices.count, environment, scratch=folder.path)
+    return read_training(folder)
 
 
 def finished_training(folder: RunFolder) -> TrainedAdapter | None:
@@ -426,16 +511,19 @@ def train_on(
     *,
     validate: Callable[[Any, int], float] | None,
     progress: Progress,
+    ranks: Ranks = ALONE,
 ) -> TrainedAdapter:
     """Load the base model and train on ``rows`` into ``folder``."""
     from runner.base_model.loaded_model import load_model, memory_explained, quiet_libraries
 
     quiet_libraries()
-    loaded = load_model(plan.recipe, plan.model, device=plan.device)
-    save_tokenizer(loaded.tokenizer, data, folder.tokenizer)
-    with memory_explained("hardware.micro_batch_size, or set hardware.activation_checkpointing"):
+    shards = ranks.count if ranks.sharded else 1
+    loaded = load_model(plan.recipe, plan.model, device=plan.device, shards=shards)
+    if ranks.first:
+        save_tokenizer(loaded.tokenizer, data, folder.tokenizer)
+    with memory_explained("hardware.micro_batch_tokens, or set hardware.activation_checkpointing"):
         adapter = train_adapter(
-            plan.recipe, loaded, rows, folder, progress=progress, validate=validate
+            plan.recipe, loaded, rows, folder, progress=progress, validate=validate, ranks=ranks
         )
     progress.announce(
         f"  trained {adapter.trainable_parameters:,} parameters for {adapter.steps} steps: loss "
@@ -455,20 +543,33 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, data: PreparedData, targe
     tokenizer.save_pretrained(str(target))
 
 
-def _validation(plan: Plan, data: PreparedData) -> Callable[[Any, int], float] | None:
+def _validation(
+    plan: Plan, data: PreparedData, progress: Progress, ranks: Ranks = ALONE
+) -> Callable[[Any, int], float] | None:
+    """Held-out loss on the validation partition, each rank scoring a share of the examples.
+
+    Where weights are exchanged in every forward pass each scores all: none may make more passes.
+    """
     if plan.recipe.training.validate_every is None:
         return None
     from evalsuite.examples import read_examples
     from evalsuite.loss import score_examples
 
     examples = read_examples(data.path("validation"))
+    share = examples if ranks.sharded else examples[ranks.rank :: ranks.count]
     tokens = evaluation_batch_tokens(plan.recipe, plan.device)
 
     def loss(model: Any, pad_token_id: int) -> float:  # noqa: ANN401 - a live model
-        scored = score_examples(
-            model, examples, pad_token_id=pad_token_id, batch_tokens=tokens, on_progress=None
-        )
-        return sum(s.nll for s in scored) / sum(s.tokens for s in scored)
+        with progress.bar("validation") as advance:
+            scored = score_examples(
+                model,
+                share,
+                pad_token_id=pad_token_id,
+                batch_tokens=tokens,
+                on_progress=lambda done: advance(done, len(share), ""),
+            )
+        sums = ranks.of_all((sum(s.nll for s in scored), sum(s.tokens for s in scored)))
+        return sum(nll for nll, _ in sums) / sum(tokens for _, tokens in sums)
 
     return loss
 
@@ -541,7 +642,26 @@ def judge(plan: Plan, evidence: Evidence, progress: Progress) -> Verdict:
     gates = gates_of(plan.recipe.gates)
     verdict = judged(gates, evidence, plan.folder, plan.recipe_file, announce=progress.announce)
     write_verdict(verdict, plan.folder.verdict)
+    if plan.recipe.training.trackers and plan.target is None:
+        _tell_trackers(plan, evidence, verdict, progress)
     return verdict
+
+
+def _tell_trackers(plan: Plan, evidence: Evidence, verdict: Verdict, progress: Progress) -> None:
+    measured = {f"{m.subject}/{m.metric}": m.value for m in evidence.measurements}
+    differences = {
+        f"difference/{d.metric}": d.difference for d in evidence.differences if d.against == "base"
+    }
+    conclude(
+        plan.recipe.training.trackers,
+        plan.recipe.model_dump(mode="json"),
+        plan.folder.path,
+        verdict=verdict.verdict,
+        digest=f"{verdict.verdict} {verdict.evidence_digest}",
+        figures={**measured, **differences},
+        step=read_training(plan.folder).steps,
+        announce=progress.announce,
+    )
 
 
 def gates_of(blocks: tuple[GateBlock, ...]) -> tuple[Gate, ...]:

@@ -43,6 +43,8 @@ def evaluation_inputs(
             "model": plan.model.digest,
             "adapter": adapter_digest,
             "loading": recipe.model.model_dump(mode="json", exclude={"base", "revision"}),
+            # The vocabulary of the base has them too.
+            "tokens": (recipe.lora.trained_tokens, recipe.lora.special_tokens),
             "quantization": recipe.quantization.model_dump(mode="json"),
             "template": data.template_digest,
             "system": recipe.template.system,

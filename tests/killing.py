@@ -14,10 +14,10 @@ from runner.run_folder import RunFolder, open_run
 from tests.conftest import ROOT
 
 
-def start(recipe: Path, runs: Path) -> subprocess.Popen[bytes]:
+def start(recipe: Path, runs: Path, *options: str) -> subprocess.Popen[bytes]:
     """The command in a process of its own, with a cache of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "runner", "run", str(recipe), "--runs", str(runs)],
+        [sys.executable, "-m", "runner", "run", str(recipe), "--runs", str(runs), *options],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env={**os.environ, "PROOFBOX_CACHE": str(runs / "cache")},
     )  # fmt: skip

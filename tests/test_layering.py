@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("runner", "evalsuite", "reports")
 HEAVY = ("torch", "transformers", "datasets", "trl", "peft", "pandas", "evaluate")
 # Where runner may use the other two packages: the pipeline with its stages, and the command line.
+# Everywhere: names of metrics and figures, and the attention, the same in training and measuring.
 JOINTS = (
     "runner/pipeline.py",
     "runner/stages.py",
@@ -21,6 +22,7 @@ JOINTS = (
     "runner/cli.py",
     "runner/commands/",
 )
+EVERYWHERE = ("evalsuite.catalogue", "evalsuite.figures", "evalsuite.packed_attention")
 
 
 def imports_of(path: Path, *, top_level_only: bool = False) -> Iterator[tuple[int, str]]:
@@ -53,8 +55,8 @@ def forbidden(place: str, name: str) -> bool:
     if package == "reports":
         return top in ("runner", "torch", "transformers", "trl", "peft")
     if top in ("evalsuite", "reports"):
-        names_only = name.startswith(("evalsuite.catalogue", "evalsuite.figures"))
-        return not (names_only or place.startswith(JOINTS))
+        shared = name.startswith(EVERYWHERE)
+        return not (shared or place.startswith(JOINTS))
     return False
 
 

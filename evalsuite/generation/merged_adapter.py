@@ -21,11 +21,12 @@ def why_not_merged(model: PreTrainedModel) -> str | None:
     layers = _adapter_layers(model)
     if not layers:
         return "there is no adapter"
-    if not all(_is_lora(layer) for layer in layers):
+    if not all(_is_lora(layer) or _is_token_rows(layer) for layer in layers):
         return "the adapter is no LoRA"
     if any(layer.disable_adapters or layer.merged for layer in layers):
         return "the adapter is switched off or merged already"
-    weights = [_weight(layer) for layer in layers]
+    # Trained tokens replace rows of their weight: of an embedding that is the head too, in both.
+    weights = [_weight(layer) for layer in layers if _is_lora(layer)]
     if any(weight is None for weight in weights):
         return "the base model's weights are quantized"
     own = (module.parameters(recurse=False) for module in model.modules())
@@ -74,7 +75,8 @@ def copied_bytes_on_gpu(model: PreTrainedModel) -> int:
 def _touched(model: PreTrainedModel) -> list[torch.Tensor]:
     """The base model's parameters, biases too, that merging may change."""
     layers = (layer.get_base_layer() for layer in _adapter_layers(model))
-    return [weight for layer in layers for weight in layer.parameters(recurse=False)]
+    held = [weight for layer in layers for weight in layer.parameters(recurse=False)]
+    return list({id(weight): weight for weight in held}.values())
 
 
 def _copies(weights: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -109,6 +111,12 @@ def _is_lora(layer: Any) -> bool:  # noqa: ANN401 - any layer class of peft
     from peft.tuners.lora import LoraLayer
 
     return isinstance(layer, LoraLayer)
+
+
+def _is_token_rows(layer: Any) -> bool:  # noqa: ANN401 - any layer class of peft
+    from peft.tuners.trainable_tokens import TrainableTokensLayer
+
+    return isinstance(layer, TrainableTokensLayer)
 
 
 def _weight(layer: Any) -> torch.Tensor | None:  # noqa: ANN401 - any layer class of peft

@@ -137,6 +137,7 @@ def _adapter_rank(folder: Path) -> int:
         "use_dora": "DoRA",
         "modules_to_save": "whole modules (modules_to_save)",
         "rank_pattern": "ranks that differ between modules (rank_pattern)",
+        "trainable_token_indices": "trained rows of the embedding (trained_tokens)",
         "alpha_pattern": "scales that differ between modules (alpha_pattern)",
     }
     found = [what for key, what in refused.items() if config.get(key)]

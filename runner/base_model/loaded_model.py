@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from runner.base_model.model_source import ModelSource
 from runner.base_model.quantization import loading_arguments
+from runner.base_model.sharded_loading import load_sharded
+from runner.base_model.trained_tokens import add_tokens, make_room, needed_rows
 from runner.errors import MachineError
 from runner.recipe import Model, Recipe
 
@@ -63,7 +65,7 @@ def choose_dtype(block: Model, source: ModelSource, device: str) -> torch.dtype:
 
 
 def load_tokenizer(recipe: Recipe, source: ModelSource) -> PreTrainedTokenizerBase:
-    """The model's tokenizer with the recipe's padding token, checked against its vocabulary."""
+    """The model's tokenizer with the recipe's trained tokens and its padding token."""
     from transformers import AutoTokenizer
 
     from runner.data.labels.padding import configure_padding
@@ -79,28 +81,41 @@ def load_tokenizer(recipe: Recipe, source: ModelSource) -> PreTrainedTokenizerBa
             f"model.base: {source.name!r}: its tokenizer has no fast version, and supervised spans "
             "need character offsets, which only fast tokenizers give"
         )
+    add_tokens(tokenizer, recipe.lora.trained_tokens, special=recipe.lora.special_tokens)
     configure_padding(tokenizer, recipe.model.pad_token)
     return tokenizer
 
 
-def load_model(recipe: Recipe, source: ModelSource, *, device: str) -> LoadedModel:
-    """Load weights and tokenizer onto ``device``.
+def load_model(recipe: Recipe, source: ModelSource, *, device: str, shards: int = 1) -> LoadedModel:
+    """Load weights and tokenizer onto ``device``, or one of ``shards`` parts of the weights.
 
     Raises:
         MachineError: the weights cannot be read, or remote code is needed and not allowed.
     """
-    return load_weights(recipe, source, load_tokenizer(recipe, source), device=device)
+    tokenizer = load_tokenizer(recipe, source)
+    return load_weights(recipe, source, tokenizer, device=device, shards=shards)
 
 
 def load_weights(
-    recipe: Recipe, source: ModelSource, tokenizer: PreTrainedTokenizerBase, *, device: str
+    recipe: Recipe,
+    source: ModelSource,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    device: str,
+    shards: int = 1,
 ) -> LoadedModel:
     """Load the weights of ``source`` onto ``device``, to be used with ``tokenizer``.
 
+    Trained tokens that the recipe adds have rows of their own, for every subject the same.
+
+    Of ``shards`` processes that train together each reads and holds its own part (FSDP 2).
+
     Raises:
         MachineError: as ``load_model``, or the model does not embed all of the tokenizer's tokens.
+        UsageError: the recipe adds tokens, and the model's output head can have no more.
     """
-    from transformers import AutoModelForCausalLM
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     dtype = choose_dtype(recipe.model, source, device)
     arguments: dict[str, Any] = {
@@ -109,19 +124,29 @@ def load_weights(
         "attn_implementation": "sdpa",
         **loading_arguments(recipe.quantization, device),
     }
-    if device == "cuda":
-        arguments["device_map"] = {"": 0}
+    if device == "cuda" and shards == 1:
+        arguments["device_map"] = {"": torch.cuda.current_device()}
     with (
         _loading_explained(source),
         memory_explained("the size of the base model, or use quantization"),
     ):
-        model = AutoModelForCausalLM.from_pretrained(source.place, **arguments)
-    _check_vocabulary(model, tokenizer, source)
+        if shards > 1:
+            config = AutoConfig.from_pretrained(
+                source.place, trust_remote_code=recipe.model.trust_remote_code
+            )
+            model = load_sharded(source.place, config, shards=shards, **arguments)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(source.place, **arguments)
+    _check_vocabulary(model, tokenizer, source, recipe.lora.trained_tokens)
+    make_room(model, tokenizer, recipe.lora.trained_tokens)
     return LoadedModel(model=model.eval(), tokenizer=tokenizer, device=device, dtype=dtype)
 
 
 def model_skeleton(recipe: Recipe, source: ModelSource) -> PreTrainedModel:
-    """The base model's modules without weights, to check names and count parameters."""
+    """The base model's modules without weights, to check names and count parameters.
+
+    Its embedding has rows for the tokens that the recipe adds.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -130,6 +155,11 @@ def model_skeleton(recipe: Recipe, source: ModelSource) -> PreTrainedModel:
         config = AutoConfig.from_pretrained(source.place, trust_remote_code=trust)
         if getattr(config, "quantization_config", None) is not None:
             del config.quantization_config  # the module names are those of the plain model
+        if recipe.lora.trained_tokens:
+            text = config.get_text_config()
+            text.vocab_size = needed_rows(
+                load_tokenizer(recipe, source), recipe.lora.trained_tokens, text.vocab_size
+            )
         with torch.device("meta"):
             skeleton: PreTrainedModel = AutoModelForCausalLM.from_config(
                 config, trust_remote_code=trust
@@ -150,9 +180,14 @@ def _loading_explained(source: ModelSource) -> Iterator[None]:
         ) from None
 
 
-def _check_vocabulary(model: Any, tokenizer: Any, source: ModelSource) -> None:  # noqa: ANN401
+def _check_vocabulary(
+    model: Any,  # noqa: ANN401 - any model of transformers
+    tokenizer: PreTrainedTokenizerBase,
+    source: ModelSource,
+    trained: tuple[str, ...],
+) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
+    if len(tokenizer) > needed_rows(tokenizer, trained, rows):
         raise MachineError(
             f"model.base: {source.name!r}: the tokenizer has {len(tokenizer):,} tokens but the "
             f"model embeds {rows:,}. The two do not belong together."

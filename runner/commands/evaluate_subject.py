@@ -27,20 +27,17 @@ from runner.commands.metric_specs import (
 )
 from runner.data.preparation import PreparedData
 from runner.errors import DataError, ExitCode
-from runner.plan import Pinned, Plan, judges_whole_model, make_plan, plan_for_target
+from runner.plan import Plan, judges_whole_model, plan_of_run
 from runner.progress import Progress
 from runner.recipe import Benchmark, DecodingBlock
 from runner.recipe import GenerationTask as TaskBlock
-from runner.recipe_reading.recipe_file import read_recipe
 from runner.stages import (
     check_partitions,
     code_execution_of,
     evaluation_batch_tokens,
     prepared_sets,
 )
-from runner.stored_json import read_json
 from runner.subject_evaluation import evaluated_names
-from runner.target import find_target
 from runner.target_model import example_rows, load_outside_adapter, load_whole_model
 from runner.training.adapter_probe import (
     PROBE_ROWS,
@@ -83,7 +80,7 @@ def evaluate_subject_command(
     from runner.data.preparation import prepare_data
 
     quiet_libraries()
-    plan = _plan_of_run(recipe, runs, device, run_id, target)
+    plan = plan_of_run(recipe, runs=runs, device=device, run_id=run_id, target=target)
     progress = Progress(plan.folder.path / "run.log")
     with progress.bar(f"evaluating the {subject}") as advance:
         advance(0, 1, "loading the base model")
@@ -123,22 +120,6 @@ def evaluate_subject_command(
             partial=partial,
         )
     return ExitCode.PASS
-
-
-def _plan_of_run(recipe: Path, runs: Path, device: str, run_id: str, target: str | None) -> Plan:
-    """The plan again, with the Hub's commits as the run resolved them."""
-    name = read_recipe(recipe).name
-    lock = read_json(runs / name / run_id / "lock.json")
-    pinned = Pinned(data=tuple(lock["data"]["revisions"]), model=lock["model"]["revision"])
-    plan = make_plan(recipe, runs=runs, device=device, pinned=pinned)
-    if target is not None:
-        plan = plan_for_target(plan, find_target(target))
-    if plan.run_id != run_id:
-        raise DataError(
-            f"{recipe}: the recipe, its data, its base model or the installed packages changed "
-            "while the run was going on. Run it again."
-        )
-    return plan
 
 
 def _judged_adapter(plan: Plan, loaded: LoadedModel, data: PreparedData) -> Any:  # noqa: ANN401

@@ -9,9 +9,17 @@ from runner.plan import Plan, make_plan
 from runner.progress import Progress
 from runner.recipe_reading.recipe_file import find_recipe
 from runner.run_folder import RunFolder, held, open_finished_run, remove
+from runner.training.devices import Devices, Strategy, check_devices
 
 
-def finalize(run: Path, *, recipe: str | None, device: str | None) -> ExitCode:
+def finalize(
+    run: Path,
+    *,
+    recipe: str | None,
+    device: str | None,
+    devices: int = 1,
+    strategy: Strategy = "ddp",
+) -> ExitCode:
     """Fit on all data into ``final/`` of the run folder, and check the saved adapter.
 
     Its figures on the test partition would be on seen data, so none are computed: its release
@@ -22,6 +30,7 @@ def finalize(run: Path, *, recipe: str | None, device: str | None) -> ExitCode:
         UsageError: the recipe is not the one this run was made with.
     """
     from evalsuite.record_files import read_verdict
+    from runner.base_model.loaded_model import quiet_libraries
     from runner.stages import finished_training
 
     folder = open_finished_run(run)
@@ -30,6 +39,7 @@ def finalize(run: Path, *, recipe: str | None, device: str | None) -> ExitCode:
             f"{folder.path}: judged by proofbox eval, and trained elsewhere: only who trained it "
             "can fit it again on all data"
         )
+    quiet_libraries()
     progress = Progress(folder.path / "run.log")
     recipe_file = find_recipe(recipe) if recipe else folder.recipe_origin()
     plan = make_plan(recipe_file, runs=folder.path.parent.parent, device=device)
@@ -38,12 +48,14 @@ def finalize(run: Path, *, recipe: str | None, device: str | None) -> ExitCode:
             f"{recipe_file}: this recipe, its data, its model or the installed packages are not "
             f"those of run {folder.path.name} (they would make {plan.folder.path})."
         )
+    shared = Devices(count=devices, strategy=strategy)
+    check_devices(shared, plan.recipe, plan.device)
     verdict = read_verdict(folder.verdict).verdict
     if verdict != "PASS":
         progress.announce(f"the verdict of this run is {verdict}: the final fit is not released")
     with held(folder):
         if finished_training(folder.final) is None:
-            _fit_on_all(plan, folder.final, progress)
+            _fit_on_all(plan, folder.final, progress, shared)
         if not folder.final.reload.is_file():
             _check_saved(plan, folder.final)
     progress.announce(f"final fit: {folder.final.adapter}")
@@ -51,11 +63,8 @@ def finalize(run: Path, *, recipe: str | None, device: str | None) -> ExitCode:
     return ExitCode.PASS
 
 
-def _fit_on_all(plan: Plan, final: RunFolder, progress: Progress) -> None:
-    from datasets import concatenate_datasets
-
-    from runner.data.preparation import partition_dataset
-    from runner.stages import check_partitions, prepared, train_on
+def _fit_on_all(plan: Plan, final: RunFolder, progress: Progress, devices: Devices) -> None:
+    from runner.stages import check_partitions, prepared, train_all_rows, train_in_ranks
 
     data = prepared(plan, progress)
     check_partitions(plan.folder, data)
@@ -67,9 +76,10 @@ def _fit_on_all(plan: Plan, final: RunFolder, progress: Progress) -> None:
         progress.announce("  weights apply to the rows of train; held-out rows are used once")
     remove(final.reload)
     final.path.mkdir(parents=True, exist_ok=True)
-    rows = concatenate_datasets([partition_dataset(data, name) for name in data.partitions])
-    progress.announce(f"  fitting on all {len(rows):,} examples")
-    train_on(plan, data, rows, final, validate=None, progress=progress)
+    if devices.count > 1:
+        train_in_ranks(plan, devices, final)
+    else:
+        train_all_rows(plan, data, progress)
 
 
 def _check_saved(plan: Plan, final: RunFolder) -> None:

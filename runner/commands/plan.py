@@ -8,19 +8,27 @@ from pathlib import Path
 
 from runner.benchmarks.named_benchmark import NamedBenchmark
 from runner.cache import cache_folder
+from runner.commands.self_test import exit_code, show, test_training
 from runner.data.preparation import PreparedData
 from runner.errors import ExitCode
 from runner.forecast import Forecast, forecast_run
+from runner.memory_forecast import MemoryForecast
 from runner.plan import Plan, lock_of, make_plan
 from runner.progress import Progress
 from runner.recipe_reading.recipe_file import find_recipe
 from runner.run_folder import held
+from runner.training.trackers import check_trackers
 
 LONGEST_LABEL = 80  # characters of file names before they are only counted
 
 
-def plan(recipe: str, *, runs: Path, device: str | None, format: str) -> ExitCode:
-    """Resolve, prepare the data, write the lock of a new run, and print the forecast."""
+def plan(
+    recipe: str, *, runs: Path, device: str | None, format: str, check: bool = False
+) -> ExitCode:
+    """Resolve, prepare the data, write the lock of a new run, and print the forecast.
+
+    ``check``: also test that training does as it says (`run --self-test`).
+    """
     from runner import stages
     from runner.base_model.loaded_model import quiet_libraries
     from runner.stages import finished_stages
@@ -29,6 +37,7 @@ def plan(recipe: str, *, runs: Path, device: str | None, format: str) -> ExitCod
     resolved = make_plan(find_recipe(recipe), runs=runs, device=device)
     progress = Progress()
     code_runs_in = stages.check_code_execution(resolved)
+    check_trackers(resolved.recipe.training.trackers)
     with held(resolved.folder):
         # A folder with results keeps the lock that they were made under.
         fresh = not resolved.folder.training.is_file() and not resolved.folder.evaluation.is_dir()
@@ -43,13 +52,19 @@ def plan(recipe: str, *, runs: Path, device: str | None, format: str) -> ExitCod
         gates=tuple(sentence for sentence, _ in outlooks),
         hopeless_gates=tuple(sentence for sentence, enough in outlooks if not enough),
     )
+    tested = test_training(resolved, data, progress) if check else None
     if format == "json":
-        text = json.dumps({**lock_of(resolved), "forecast": asdict(forecast)}, indent=1)
+        tests = {} if tested is None else {"self_test": asdict(tested)}
+        text = json.dumps({**lock_of(resolved), "forecast": asdict(forecast), **tests}, indent=1)
     else:
         text = plan_text(resolved, data, forecast)
         text += f"\n  code         answers' code runs in {code_runs_in}" if code_runs_in else ""
     print(text)  # noqa: T201 - the command's output
-    return ExitCode.PASS
+    if tested is None:
+        return ExitCode.PASS
+    if format == "text":
+        show(tested)
+    return exit_code(tested)
 
 
 def gate_outlooks(resolved: Plan, data: PreparedData) -> list[tuple[str, bool]]:
@@ -117,8 +132,8 @@ def plan_text(resolved: Plan, data: PreparedData, forecast: Forecast) -> str:
         f"  evaluation   {forecast.evaluated_tokens:,} tokens scored, at most "
         f"{forecast.generated_tokens_at_most:,} generated",
         f"  device       {resolved.device}, {resolved.threads} threads",
-        f"  estimates    {forecast.memory_bytes / 1e9:.1f} GB of memory, "
-        f"{_minutes(forecast.seconds)}",
+        *_memory_lines(forecast.memory),
+        f"  estimate     {_minutes(forecast.seconds)}",
         f"  done before  {', '.join(forecast.finished_stages) or 'nothing'}",
     ]
     likely = [sentence for sentence in forecast.gates if sentence not in forecast.hopeless_gates]
@@ -127,6 +142,32 @@ def plan_text(resolved: Plan, data: PreparedData, forecast: Forecast) -> str:
         lines.append("  too few examples for these gates:")
         lines += [f"    {sentence}" for sentence in forecast.hopeless_gates]
     return "\n".join(lines)
+
+
+def _memory_lines(memory: MemoryForecast) -> list[str]:
+    """What training takes at its peak; and where it does not fit, what to lower."""
+    parts = {
+        "program": memory.program,
+        "weights": memory.weights,
+        "adapter and optimizer": memory.adapter + memory.optimizer,
+        f"computing {memory.tokens:,} tokens at once": memory.computing,
+    }
+    if memory.validating > memory.computing:
+        parts.popitem()
+        parts["validation"] = memory.validating
+    made_of = ", ".join(f"{_gigabytes(size)} {name}" for name, size in parts.items())
+    again = f", {memory.recomputed_layers} layers twice" if memory.recomputed_layers else ""
+    about = "very roughly" if memory.rough else "about"
+    peak = f"{about} {_gigabytes(memory.peak)} GB in training"
+    lines = [f"  memory       {peak}: {made_of}{again}"]
+    if memory.advice:
+        lines.append(f"    more than the {_gigabytes(memory.free)} GB that are free. Lower one of:")
+        lines += [f"      {sentence}" for sentence in memory.advice]
+    return lines
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f}" if size < 1e10 else f"{size / 1e9:,.0f}"  # noqa: PLR2004 - three digits say enough
 
 
 def _source_label(resolved: Plan) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runner.errors import ExitCode
+from runner.commands.self_test import self_test_command
+from runner.errors import ExitCode, UsageError
 from runner.pipeline import run_recipe
 from runner.progress import Progress
 from runner.recipe_reading.recipe_file import find_recipe
 from runner.stages import Outcome
+from runner.training.devices import Devices, Strategy
 
 EXIT_CODES = {
     "PASS": ExitCode.PASS,
@@ -19,21 +21,49 @@ EXIT_CODES = {
 
 
 def run(
-    recipe: str, *, runs: Path, device: str | None, restart: bool, previous: Path | None = None
+    recipe: str,
+    *,
+    runs: Path,
+    device: str | None,
+    restart: bool,
+    previous: Path | None = None,
+    devices: int = 1,
+    strategy: Strategy = "ddp",
+    self_test: bool = False,
 ) -> ExitCode:
     """Run a recipe and print its verdict with the paths of report and release.
 
-    A recipe without gates claims nothing: it ends with exit code 0 and no release.
+    A recipe without gates claims nothing: it ends with exit code 0 and no release. ``self_test``:
+    only test its training.
     """
+    if self_test:
+        _check_alone(restart=restart, previous=previous, devices=devices)
+        return self_test_command(recipe, device=device)
     progress = Progress()
     path = find_recipe(recipe)
     outcome = run_recipe(
-        path, runs=runs, device=device, restart=restart, progress=progress, previous=previous
+        path,
+        runs=runs,
+        device=device,
+        restart=restart,
+        progress=progress,
+        previous=previous,
+        devices=Devices(count=devices, strategy=strategy),
     )
     show_outcome(outcome)
     if not outcome.verdict.gates:
         return ExitCode.PASS
     return EXIT_CODES[outcome.verdict.verdict]
+
+
+def _check_alone(*, restart: bool, previous: Path | None, devices: int) -> None:
+    """Refuse options that a self-test would not heed."""
+    given = {"--restart": restart, "--previous": previous is not None, "--devices": devices > 1}
+    named = ", ".join(name for name, is_given in given.items() if is_given)
+    if named:
+        raise UsageError(
+            f"--self-test leaves no run behind and computes on one device: leave out {named}"
+        )
 
 
 def show_outcome(outcome: Outcome) -> None:

@@ -13,6 +13,8 @@ from runner.errors import ExitCode, Fault, RecipeError
 from runner.recipe_reading.benchmark_file import benchmark_faults, is_benchmark
 from runner.recipe_reading.document import Document, read_document
 from runner.recipe_reading.recipe_file import recipe_faults, shipped_recipes
+from runner.recipe_reading.recipe_view import RecipeView
+from runner.training.trackers import missing_trackers
 
 # What a recipe has and no JSON Schema: a recipe that names the wrong `$schema` is checked as one.
 _RECIPE_KEYS = {"version", "dataset", "model", "training"}
@@ -47,7 +49,14 @@ def check_file(path: Path) -> Checked:
         return _schema_faults(document), f"{document.file}: valid (a JSON Schema)"
     if is_benchmark(document):
         return benchmark_faults(document), f"{document.file}: valid (a benchmark)"
-    return recipe_faults(document, in_place=True), f"{document.file}: valid"
+    faults = recipe_faults(document, in_place=True)
+    return faults, "" if faults else "\n".join([f"{document.file}: valid", *_missing(document)])
+
+
+def _missing(document: Document) -> list[str]:
+    """What a valid recipe needs and this machine lacks; another machine may have it."""
+    trackers = RecipeView.of(document, ()).value("training", "trackers")
+    return [f"  {missing}" for missing in missing_trackers(trackers)]
 
 
 def _is_schema(document: Document) -> bool:

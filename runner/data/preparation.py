@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.base_model.trained_tokens import needed_rows
 from runner.data.batch_maker import BatchMaker
 from runner.data.evaluation_columns import EvaluationColumns
 from runner.data.formats.format_detection import resolve_format
@@ -125,7 +126,7 @@ def _set_up(
         chat=maker.chat,
         loss_on=recipe.template.loss_on,
         tokenizer=tokenizer,
-        vocabulary=len(tokenizer) if vocabulary is None else vocabulary,
+        vocabulary=_embedded(recipe, tokenizer, vocabulary),
     )
     policies = policies_of(recipe)
     return _Setup(
@@ -137,6 +138,13 @@ def _set_up(
         format_detected=detected,
         key=preparation_key(recipe, source, maker, contract.vocabulary),
     )
+
+
+def _embedded(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, vocabulary: int | None) -> int:
+    """Rows of the embedding, those of tokens that the recipe adds among them."""
+    if vocabulary is None:
+        return len(tokenizer)
+    return needed_rows(tokenizer, recipe.lora.trained_tokens, vocabulary)
 
 
 def _refuse_questions(recipe: Recipe) -> None:

@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from runner.recipe.blocks import INTEGRAL, Block, Count, Flag, Fraction, Number, Text
+from runner.recipe.blocks import INTEGRAL, Block, Count, Flag, Fraction, Number, String, Text
+
+Rank = Annotated[int, Field(strict=True, ge=1, le=65_536), INTEGRAL]
+Scale = Annotated[Number, Field(gt=0, le=1_000_000)]
 
 
 class Model(Block):
@@ -64,12 +67,12 @@ class Quantization(Block):
 class Lora(Block):
     """The low-rank adapter (Hu et al. 2021, arXiv 2106.09685)."""
 
-    r: Annotated[int, Field(strict=True, ge=1, le=65_536), INTEGRAL] = Field(
+    r: Rank = Field(
         default=16,
         description="Rank of the adapter's matrices. Higher: learns more, takes more memory.",
         examples=[32],
     )
-    alpha: Annotated[Number, Field(gt=0, le=1_000_000)] = Field(
+    alpha: Scale = Field(
         default=32.0,
         description="Scale: the adapter is multiplied by alpha / r (rslora: alpha / sqrt(r)).",
         examples=[16],
@@ -86,6 +89,44 @@ class Lora(Block):
             "matches a module's whole path, or all-linear.",
             examples=[["q_proj", "v_proj"], r".*\.(q|v)_proj", "all-linear"],
         )
+    )
+    exclude_modules: Text | tuple[Text, ...] = Field(
+        default=(),
+        description="Modules that get no adapter although target_modules matches them: a list of "
+        "names, or one regular expression.",
+        examples=[["down_proj"], r".*\.layers\.0\..*"],
+    )
+    rank_pattern: dict[String, Rank] = Field(
+        default={},
+        description="Another rank than r for some modules: a name, or a regular expression for the "
+        "end of a module's path, and their rank.",
+        examples=[{"down_proj": 8}],
+    )
+    alpha_pattern: dict[String, Scale] = Field(
+        default={},
+        description="Another alpha for some modules, as in rank_pattern.",
+        examples=[{"down_proj": 16}],
+    )
+    modules_to_save: tuple[Text, ...] = Field(
+        default=(),
+        description="Names of modules that are trained whole, without low rank, and saved with the "
+        "adapter.",
+        examples=[["lm_head"]],
+        json_schema_extra={"uniqueItems": True},
+    )
+    trained_tokens: tuple[Text, ...] = Field(
+        default=(),
+        description="Tokens whose rows of the embedding and of the output head are trained. One "
+        "that is not in the vocabulary is added to it.",
+        examples=[["<|query|>", "<|result|>"]],
+        json_schema_extra={"uniqueItems": True},
+    )
+    special_tokens: tuple[Text, ...] = Field(
+        default=(),
+        description="Those of trained_tokens that the chat template writes and no row's text may "
+        "hold: they are added as special tokens.",
+        examples=[["<|im_start|>", "<|im_end|>"]],
+        json_schema_extra={"uniqueItems": True},
     )
     bias: Literal["none", "all", "lora_only"] = Field(
         default="none",
@@ -137,8 +178,8 @@ class Training(Block):
         "adamw", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit", "adafactor", "sgd"
     ] = Field(
         default="adamw",
-        description="The 8-bit and paged ones need a CUDA device; without one adamw is used "
-        "instead, and the run says so.",
+        description="The 8-bit ones need the extra bitsandbytes. Where nothing can be paged (no "
+        "CUDA device), the moments stay where the model is, and the run says so.",
         examples=["paged_adamw_32bit"],
     )
     weight_decay: Annotated[Number, Field(ge=0, le=100)] = Field(
@@ -173,10 +214,11 @@ class Training(Block):
         "null: as often as validate_every, or ten times in all where that is null too.",
         examples=[100, None],
     )
-    trackers: tuple[Literal["tensorboard"], ...] = Field(
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = Field(
         default=(),
-        description="Where the training curve is logged besides the run folder's own record.",
-        examples=[["tensorboard"]],
+        description="Where the training curve and the verdict's figures are logged besides the run "
+        "folder's own records. All but tensorboard are extras: pip install 'proofbox[wandb]'.",
+        examples=[["tensorboard", "wandb"]],
         json_schema_extra={"uniqueItems": True},
     )
 
@@ -189,14 +231,39 @@ class Hardware(Block):
         description="auto: the GPU where there is one.",
         examples=["cpu"],
     )
-    micro_batch_size: Literal["auto"] | Count = Field(
+    micro_batch_tokens: Literal["auto"] | Count = Field(
         default="auto",
-        description="Examples computed at once; batch_size is made up of several of these.",
-        examples=[1],
+        description="Most tokens computed at once while training; batch_size examples are cut "
+        "into as many such parts as it takes. auto: what the free memory allows.",
+        examples=[8192],
+    )
+    attention: Literal["auto", "packed", "padded"] = Field(
+        default="auto",
+        description="packed: examples lie end to end, nothing is computed for padding. padded: "
+        "rows of one length. auto: packed wherever the model allows it.",
+        examples=["packed"],
+    )
+    compile: Literal["auto", True, False] = Field(
+        default="auto",
+        description="Whether the model's layers are compiled for training. auto: on a GPU, where "
+        "the run is long enough to pay for it.",
+        examples=[False],
     )
     activation_checkpointing: Literal["auto", True, False] = Field(
         default="auto",
-        description="true: less memory, about a third slower.",
+        description="true: less memory, about a third slower. auto: only if needed, and then in as "
+        "few layers as it takes.",
+        examples=[True],
+    )
+    activation_offload: Flag = Field(
+        default=False,
+        description="Whether activations wait in the CPU's memory for the backward pass.",
+        examples=[True],
+    )
+    deterministic: Flag = Field(
+        default=False,
+        description="Whether a GPU may use only operations that give the same bytes every time. "
+        "A CPU always does.",
         examples=[True],
     )
     batch_tokens: Literal["auto"] | Count = Field(

@@ -80,6 +80,15 @@ def server_holds_no_secret(recipe: RecipeView) -> Iterator[Finding]:
         yield Finding(path=(*SERVER, "url"), message=message)
 
 
+# What an adapter can have besides matrices of one rank and scale.
+_NOT_LOW_RANK = {
+    "rank_pattern": "ranks that differ between modules",
+    "alpha_pattern": "scales that differ between modules",
+    "modules_to_save": "modules that are trained whole",
+    "trained_tokens": "trained rows of the embedding",
+}
+
+
 def vllm_runs_the_adapter(recipe: RecipeView) -> Iterator[Finding]:
     """The engine vllm runs adapters that are low-rank matrices and nothing else."""
     if recipe.value(*ENGINE) != "vllm":
@@ -94,6 +103,10 @@ def vllm_runs_the_adapter(recipe: RecipeView) -> Iterator[Finding]:
     if bias != "none":
         message = sentences("evaluation.engine vllm runs no trained biases", advice)
         yield Finding(path=("lora", "bias"), message=message)
+    for key, what in _NOT_LOW_RANK.items():
+        if recipe.value("lora", key):
+            message = sentences(f"evaluation.engine vllm runs no {what}", advice)
+            yield Finding(path=("lora", key), message=message, at_key=True)
     # PiSSA is saved as a plain adapter of twice the rank.
     stored = 2 * rank if variant == "pissa" else rank
     if stored > _HIGHEST_RANK:

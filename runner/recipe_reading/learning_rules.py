@@ -1,14 +1,12 @@
-"""Rules across keys about how it is learned: model, LoRA, training, hardware."""
+"""Rules across keys about how it is learned: model, training, hardware; LoRA has its own."""
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Iterator
 
 from runner.recipe_reading.dataset_rules import is_local, sources_of, why_no_rows
 from runner.recipe_reading.finding import Finding, sentences
-from runner.recipe_reading.nearest_name import did_you_mean
+from runner.recipe_reading.lora_rules import LORA_RULES
 from runner.recipe_reading.recipe_view import RecipeView
 
 # Quantization and model
@@ -66,54 +64,6 @@ def triton_fits(recipe: RecipeView) -> Iterator[Finding]:
         yield Finding(path=path, message="triton cannot compute with 3 bits. Use torch or auto.")
 
 
-# LoRA
-
-
-def variant_fits_gptq(recipe: RecipeView) -> Iterator[Finding]:
-    """DoRA and PiSSA read the base model's weights, which a GPTQ checkpoint has packed."""
-    variant = recipe.value("lora", "variant")
-    gptq = recipe.value("quantization", "method") == "gptq"
-    if gptq and variant in ("dora", "pissa"):
-        message = sentences(
-            f"{variant} excludes quantization.method: gptq",
-            "It needs the base model's own weights. Use lora or rslora.",
-        )
-        yield Finding(path=("lora", "variant"), message=message)
-
-
-def dropout_leaves_something(recipe: RecipeView) -> Iterator[Finding]:
-    """Some of the adapter's inputs are left."""
-    if recipe.value("lora", "dropout") == 1:
-        message = "1 zeroes every input of the adapter, and nothing is learned. Use less than 1."
-        yield Finding(path=("lora", "dropout"), message=message)
-
-
-def targets_can_match(recipe: RecipeView) -> Iterator[Finding]:
-    """A text under target_modules is all-linear or a regular expression over whole paths."""
-    targets = recipe.value("lora", "target_modules")
-    if isinstance(targets, list) or targets == "all-linear":
-        return
-    message = _about_expression(targets)
-    if message:
-        yield Finding(path=("lora", "target_modules"), message=message)
-
-
-def _about_expression(targets: str) -> str | None:
-    near = did_you_mean(targets, ["all-linear"])
-    if near:
-        return sentences(f"unknown name {targets!r}", near)
-    if re.fullmatch(r"[\w\s,]+", targets):
-        names = ", ".join(re.split(r"[\s,]+", targets.strip(" ,")))
-        what = "a text is a regular expression for a module's whole path, and this matches none"
-        return sentences(what, f"Write a list of names: [{names}].")
-    try:
-        with warnings.catch_warnings(action="ignore"):  # "possible nested set" is no fault
-            re.compile(targets)
-    except (re.error, RecursionError, OverflowError) as error:
-        return f"this is not a regular expression: {error}"
-    return None
-
-
 # Training
 
 
@@ -157,30 +107,14 @@ def validation_is_not_test(recipe: RecipeView) -> Iterator[Finding]:
             yield Finding(path=(*source.path, "partition"), message=message)
 
 
-def micro_batch_divides_batch(recipe: RecipeView) -> Iterator[Finding]:
-    """An optimizer step is made of whole micro-batches."""
-    batch = recipe.value("training", "batch_size")
-    micro = recipe.value("hardware", "micro_batch_size")
-    if micro != "auto" and int(batch) % int(micro):
-        divisors = [n for n in range(1, min(int(batch), 4096) + 1) if int(batch) % n == 0]
-        shown = ", ".join(map(str, divisors))
-        message = (
-            f"{micro} does not divide training.batch_size {batch}. Use one of {shown}, or auto."
-        )
-        yield Finding(path=("hardware", "micro_batch_size"), message=message)
-
-
 LEARNING_RULES = (
     folder_has_no_revision,
     gptq_has_bits,
     gptq_options_need_gptq,
     gptq_computes_in_half,
     triton_fits,
-    variant_fits_gptq,
-    dropout_leaves_something,
-    targets_can_match,
+    *LORA_RULES,
     length_is_given_once,
     validation_has_rows,
     validation_is_not_test,
-    micro_batch_divides_batch,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,30 +12,37 @@ from runner.digests import digest_of_json, file_digest
 from runner.stored_json import sync_folder, write_json
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
 
 WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
 
 
-def save_adapter(model: PeftModel, target: Path, *, base: str, initial: Path | None = None) -> str:
+def save_adapter(
+    model: PeftModel,
+    target: Path,
+    *,
+    base: str,
+    initial: Mapping[str, torch.Tensor] | None = None,
+) -> str:
     """Save the adapter in one step and return its digest.
 
-    ``base`` is written as the base model's name, instead of a path of this machine. ``initial`` is
-    the adapter before training where its start changed the base weights (PiSSA): then the
-    difference is saved, as a plain LoRA on the untouched base model.
+    Args:
+        model: The base model with the adapter.
+        target: The adapter's folder.
+        base: Written as the base model's name, instead of a path of this machine.
+        initial: The adapter before training where its start changed the base weights (PiSSA): then
+            the difference is saved, as a plain LoRA on the untouched base model.
     """
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(
-        str(temporary),
-        path_initial_model_for_weight_conversion=str(initial) if initial else None,
-    )
+    model.save_pretrained(str(temporary), save_embedding_layers=False)
     (temporary / "README.md").unlink(missing_ok=True)
-    config_file = temporary / "adapter_config.json"
-    config = json.loads(config_file.read_text(encoding="utf-8"))
-    if isinstance(config["target_modules"], list):
-        config["target_modules"].sort()
-    write_json(config_file, {**config, "base_model_name_or_path": base})
+    if initial is not None:
+        _subtract(temporary, initial)
+    config = json.loads((temporary / CONFIG).read_text(encoding="utf-8"))
+    write_json(temporary / CONFIG, {**_sorted(config), "base_model_name_or_path": base})
     (temporary / WEIGHTS).chmod(0o644)  # safetensors writes for its owner alone
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
@@ -48,12 +56,45 @@ def folder_digest(folder: Path) -> str:
     return digest_of_json({p.relative_to(folder).as_posix(): file_digest(p) for p in files})
 
 
-def save_initial(model: PeftModel, target: Path) -> Path:
-    """Save a PiSSA adapter as it starts, for ``save_adapter`` to subtract."""
-    shutil.rmtree(target, ignore_errors=True)
-    config: Any = model.peft_config["default"]
-    kept = config.init_lora_weights
-    config.init_lora_weights = True  # as PEFT documents for the conversion of PiSSA
-    model.save_pretrained(str(target))
-    config.init_lora_weights = kept
-    return target
+def initial_matrices(model: PeftModel) -> dict[str, torch.Tensor]:
+    """A PiSSA adapter as it starts, on the CPU, for ``save_adapter`` to subtract."""
+    from peft import get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return {n: t.detach().cpu().clone() for n, t in state.items() if _is_factor(n)}
+
+
+def _subtract(folder: Path, initial: Mapping[str, torch.Tensor]) -> None:
+    """Make a saved PiSSA adapter a plain one of twice the rank: B·A - B0·A0 = [B, -B0]·[A; A0].
+
+    (PEFT's own conversion would leave out biases, whole modules and trained tokens.)
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(str(folder / WEIGHTS))
+    for name, start in initial.items():
+        start = start.to(tensors[name].dtype)  # noqa: PLW2901 - the same matrix, as it is stored
+        pair = [tensors[name], start] if ".lora_A." in name else [tensors[name], -start]
+        tensors[name] = torch.cat(pair, dim=0 if ".lora_A." in name else 1).contiguous()
+    save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    # Rank and scale double together: their quotient, which multiplies, stays.
+    config |= {key: 2 * config[key] for key in ("r", "lora_alpha")}
+    for key in ("rank_pattern", "alpha_pattern"):
+        config[key] = {name: 2 * value for name, value in config[key].items()}
+    write_json(folder / CONFIG, {**config, "init_lora_weights": True})
+
+
+def _is_factor(name: str) -> bool:
+    return ".lora_A." in name or ".lora_B." in name
+
+
+def _sorted(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration whose lists of names, which PEFT keeps as sets, are in order."""
+    return {
+        key: sorted(value)
+        if isinstance(value, list) and all(isinstance(item, str) for item in value)
+        else value
+        for key, value in config.items()
+    }

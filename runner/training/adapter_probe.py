@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 PROBE_ROWS = 4
 PROBE_TOKENS = 128
+_SEARCHED_AT_ONCE = 1000  # rows
 PROBE_POSITIONS = 8  # logits are kept for the last few positions only: a vocabulary is large
 # Largest difference between two evaluations of the same weights, relative to the largest logit.
 TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 4e-2}
@@ -35,16 +37,43 @@ def probe_logits(model: Any, rows: list[torch.Tensor]) -> list[torch.Tensor]:  #
     return logits
 
 
-def save_probe(model: Any, rows: Dataset, path: Path) -> None:  # noqa: ANN401
-    """Store a few rows and the adapter's logits on them, as computed in memory."""
+def probe_of(
+    model: Any,  # noqa: ANN401 - an adapted model
+    rows: Dataset,
+    *,
+    token_ids: Sequence[int] = (),
+) -> dict[str, torch.Tensor]:
+    """A few rows and the adapter's logits on them, as computed in memory.
+
+    Of ``token_ids``, whose embeddings the adapter trains, all that occur early in a row are among
+    them.
+    """
     import torch
+
+    ids = [torch.tensor(row, dtype=torch.long) for row in _chosen(rows, token_ids)]
+    stored = {f"ids.{i}": row for i, row in enumerate(ids)}
+    return stored | {f"logits.{i}": row for i, row in enumerate(probe_logits(model, ids))}
+
+
+def _chosen(rows: Dataset, token_ids: Sequence[int]) -> list[list[int]]:
+    first = rows.select(range(min(PROBE_ROWS, len(rows))))["input_ids"]
+    chosen = [row[:PROBE_TOKENS] for row in first]
+    for start in range(0, len(rows), _SEARCHED_AT_ONCE):
+        missing = set(token_ids).difference(*chosen)
+        if not missing:
+            break
+        for row in rows[start : start + _SEARCHED_AT_ONCE]["input_ids"]:
+            if missing.intersection(row[:PROBE_TOKENS]):
+                chosen.append(row[:PROBE_TOKENS])
+                missing.difference_update(row[:PROBE_TOKENS])
+    return chosen
+
+
+def save_probe(probe: dict[str, torch.Tensor], path: Path) -> None:
+    """Store what ``probe_of`` gave."""
     from safetensors.torch import save_file
 
-    chosen = rows.select(range(min(PROBE_ROWS, len(rows))))["input_ids"]
-    ids = [torch.tensor(row[:PROBE_TOKENS], dtype=torch.long) for row in chosen]
-    stored = {f"ids.{i}": row for i, row in enumerate(ids)}
-    stored |= {f"logits.{i}": row for i, row in enumerate(probe_logits(model, ids))}
-    save_file(stored, str(path))
+    save_file(probe, str(path))
 
 
 def check_reloaded(

@@ -1,18 +1,28 @@
-"""From a recipe's training block to a trainer: optimizer, micro-batches, trackers."""
+"""From a recipe's blocks to a trainer: optimizer, engine, trackers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from runner.base_model.loaded_model import LoadedModel
-from runner.errors import DataError
+from runner.base_model.sharded_loading import gather_outside_layers
 from runner.recipe import Recipe
 from runner.run_folder import RunFolder
+from runner.training.activation_memory import checkpoint_layers
+from runner.training.attention_choice import AttentionChoice, choose_attention
 from runner.training.checkpoints import KEPT
+from runner.training.device_memory import free_bytes, peak_memory
+from runner.training.heap import return_freed_memory
+from runner.training.memory_choice import MemoryChoice, choose_memory
+from runner.training.memory_estimate import TrainedRows, estimate_memory, skeleton_of
+from runner.training.optimizers import choose_optimizer
+from runner.training.ranks import ALONE, Ranks
 from runner.training.step_schedule import StepSchedule
+from runner.training.token_budget import planned_tokens
+from runner.training.token_rows import first_steps
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -20,111 +30,185 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
     from trl.trainer.sft_config import SFTConfig
 
-    from runner.training.trainer import AdapterTrainer, Measured
+    from runner.training.computing_memory import Device
+    from runner.training.layer_compilation import Compilation
+    from runner.training.live_figures import LiveFigures
+    from runner.training.step_engine import StepEngine
+    from runner.training.trainer import StepTrainer
+    from runner.training.training_rows import RowSizes
 
-# What runs where bitsandbytes or CUDA is missing. Both compute AdamW.
-NEEDS_CUDA = {"adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit"}
-OPTIMIZERS = {
-    "adamw": "adamw_torch",
-    "adamw_8bit": "adamw_bnb_8bit",
-    "paged_adamw_32bit": "paged_adamw_32bit",
-    "paged_adamw_8bit": "paged_adamw_8bit",
-    "adafactor": "adafactor",
-    "sgd": "sgd",
-}
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
-# Measured on 2 cores (docs/decisions/0005): small micro-batches of rows of one length beat one
-# padded batch on a CPU; on a GPU the larger the better, up to the memory that activations take.
-CPU_MICRO_BATCH_TOKENS = 1024
-CUDA_MICRO_BATCH_TOKENS = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingTask:
-    """What is trained, on what, in which order, and where it is kept. ``lengths`` in tokens."""
+    """What is trained, on what, in which order, and where it is kept.
+
+    ``token_ids`` are those of the recipe's trained tokens, in their order. This process is one of
+    ``ranks``; ``announce`` tells the user a line.
+    """
 
     recipe: Recipe
     loaded: LoadedModel
     model: PeftModel
     rows: Dataset
-    lengths: list[int]
+    token_ids: tuple[int, ...] = ()
+    sizes: RowSizes
     schedule: StepSchedule
     folder: RunFolder
-
-
-def choose_optimizer(wanted: str, device: str) -> tuple[str, str | None]:
-    """The optimizer's name for transformers, and a sentence where it is not the wanted one."""
-    if wanted not in NEEDS_CUDA:
-        return OPTIMIZERS[wanted], None
-    if device == "cuda" and find_spec("bitsandbytes") is not None:
-        return OPTIMIZERS[wanted], None
-    lacking = "no CUDA device" if device != "cuda" else "bitsandbytes is not installed"
-    return "adamw_torch", f"training.optimizer: adamw instead of {wanted} ({lacking})"
-
-
-def choose_micro_batch(
-    wanted: int | str, *, batch_size: int, longest: int, average: float, device: str
-) -> int:
-    """Examples per forward pass: the recipe's, or the largest divisor within a token budget.
-
-    ``longest`` and ``average`` are lengths of the training rows in tokens. On a CPU the average
-    counts (rows of a micro-batch have nearly one length); on a GPU the longest does, for memory.
-    """
-    if isinstance(wanted, int):
-        if batch_size % wanted:
-            raise DataError(
-                f"hardware.micro_batch_size: {wanted} does not divide training.batch_size "
-                f"{batch_size}; choose one of {_divisors(batch_size)}, or auto"
-            )
-        return wanted
-    if device == "cuda":
-        fits = CUDA_MICRO_BATCH_TOKENS // max(longest, 1)
-    else:
-        fits = int(CPU_MICRO_BATCH_TOKENS // max(average, 1))
-    return max(d for d in _divisors(batch_size) if d <= max(fits, 1))
-
-
-def _divisors(number: int) -> list[int]:
-    return [d for d in range(1, number + 1) if number % d == 0]
+    ranks: Ranks = ALONE
+    announce: Callable[[str], None] = lambda _text: None
 
 
 def make_trainer(
     task: TrainingTask, validate: Callable[[Any, int], float] | None
-) -> tuple[AdapterTrainer, tuple[str, ...]]:
+) -> tuple[StepTrainer, tuple[str, ...]]:
     """A trainer ready to start, and the decisions that were left to the machine, as sentences."""
-    from runner.training.trainer import AdapterTrainer, EveryTensorLearns, Measured, PaddingCollator
+    from runner.training.measured import Measured
+    from runner.training.same_adapter import SameAdapter
+    from runner.training.trainer import StepTrainer
+    from runner.training.training_rows import StepShares
 
     training, tokenizer = task.recipe.training, task.loaded.tokenizer
     optimizer, substituted = choose_optimizer(training.optimizer, task.loaded.device)
-    micro = choose_micro_batch(
-        task.recipe.hardware.micro_batch_size,
-        batch_size=training.batch_size,
-        longest=max(task.lengths),
-        average=sum(task.lengths) / len(task.lengths),
-        device=task.loaded.device,
-    )
+    engine = choose_engine(task)
     pad: Any = tokenizer.pad_token_id
     measured = Measured(
-        tokens=task.schedule.tokens(task.lengths),
+        _live_figures(task, computed=lambda: trainer.engine.computed_tokens),
         validate_every=training.validate_every,
         validate=None if validate is None else lambda: validate(task.model, pad),
     )
-    trainer = AdapterTrainer(
-        schedule=task.schedule,
+    trainer = StepTrainer(
+        shares=StepShares(
+            task.rows, task.schedule, task.sizes, rank=task.ranks.rank, ranks=task.ranks.count
+        ),
         measured=measured,
+        make_engine=lambda trainer: _engine(task, trainer, engine),
+        sharded=task.ranks.sharded,
         model=task.model,
-        args=_arguments(task, micro, optimizer),
+        args=_arguments(task, optimizer, engine.memory),
         train_dataset=task.rows,
-        data_collator=PaddingCollator(pad),
         processing_class=tokenizer,
-        callbacks=[measured, EveryTensorLearns(task.model), *_tensorboard(task, measured)],
+        callbacks=[measured, _watch(task), SameAdapter(task.model, task.ranks)],
     )
     _only_our_output(trainer)
-    decided = f"micro-batches of {micro} of the step's {training.batch_size} examples"
-    return trainer, (decided, *((substituted,) if substituted else ()))
+    # Nothing wraps the model: the trainer itself adds up the gradients of all ranks.
+    prepare_model = trainer.accelerator.prepare_model
+    trainer.accelerator.prepare_model = partial(prepare_model, evaluation_mode=True)
+    return trainer, (*engine.reasons, *((substituted,) if substituted else ()))
 
 
-def _arguments(task: TrainingTask, micro: int, optimizer: str) -> SFTConfig:
+def _watch(task: TrainingTask) -> TrainerCallback:
+    from runner.training.learns import EveryTensorLearns
+
+    first = first_steps(task.rows, task.schedule, task.token_ids)
+    return EveryTensorLearns(task.model, token_ids=task.token_ids, first_steps=first)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenEngine:
+    """How this machine computes a step, and why, as sentences."""
+
+    attention: AttentionChoice
+    memory: MemoryChoice
+    compilation: Compilation
+    reasons: tuple[str, ...]
+
+
+def choose_engine(task: TrainingTask) -> ChosenEngine:
+    """Decide what ``hardware`` leaves open, for this model on this device."""
+    from runner.training.layer_compilation import compile_layers
+
+    hardware, device = task.recipe.hardware, task.loaded.device
+    longest = max(task.sizes.lengths)
+    attention = choose_attention(
+        hardware.attention, task.loaded.model, longest=longest, device=device
+    )
+    memory = _choose_memory(task, packed=attention.layout == "packed")
+    compilation = compile_layers(
+        task.model,
+        hardware.compile,
+        device=device,
+        steps=len(task.schedule.steps),
+        tokens_per_step=sum(task.schedule.tokens(task.sizes.lengths))
+        / len(task.schedule.steps)
+        / task.ranks.count,
+        against=_against_compiling(task),
+    )
+    return ChosenEngine(
+        attention=attention,
+        memory=memory,
+        compilation=compilation,
+        reasons=(attention.reason, *memory.reasons, compilation.reason),
+    )
+
+
+def _against_compiling(task: TrainingTask) -> str | None:
+    """What was never tried together with compiled layers, so that it is left to the recipe."""
+    if task.recipe.hardware.activation_offload:
+        return "activations wait in the CPU's memory"
+    return "weights are shared out over devices" if task.ranks.sharded else None
+
+
+def _choose_memory(task: TrainingTask, *, packed: bool) -> MemoryChoice:
+    """The same on every rank, since all must make equally many parts of a step."""
+    hardware, ranks, device = task.recipe.hardware, task.ranks, task.loaded.device
+    longest = max(task.sizes.lengths)
+    step_tokens = -(-max(task.schedule.tokens(task.sizes.lengths)) // ranks.count)
+    estimate = estimate_memory(
+        skeleton_of(task.loaded.model),
+        task.recipe,
+        TrainedRows(
+            longest=longest,
+            supervised=sum(task.sizes.supervised) / sum(task.sizes.lengths),
+            packed=packed,
+        ),
+        dtype=task.loaded.dtype,
+        device=cast("Device", device),
+        tokens=planned_tokens(
+            hardware.micro_batch_tokens, device=device, longest=longest, step_tokens=step_tokens
+        ),
+        shards=ranks.count if ranks.sharded else 1,
+    )
+    sharing = ranks.count if device == "cpu" else 1  # all ranks take of the same memory
+    free = min(ranks.of_all(free_bytes(device))) // sharing
+    return choose_memory(
+        hardware,
+        estimate,
+        free_bytes=free - estimate.adapter - estimate.optimizer,
+        longest=longest,
+        step_tokens=step_tokens,
+    )
+
+
+def _engine(task: TrainingTask, trainer: StepTrainer, chosen: ChosenEngine) -> StepEngine:
+    from runner.training.neftune import EmbeddingNoise
+    from runner.training.step_engine import Parts, StepEngine
+
+    inner: Any = task.model.get_base_model()
+    alpha = task.recipe.training.neftune_alpha
+    pad: Any = task.loaded.tokenizer.pad_token_id
+    checkpoint_layers(inner, chosen.memory.recomputed)
+    if chosen.memory.recomputed and task.loaded.device == "cpu":
+        return_freed_memory()
+    if task.ranks.sharded:
+        gather_outside_layers(inner)  # the engine tries decoder and head apart from each other
+    parts = Parts(
+        layout=chosen.attention.layout,
+        kernel=chosen.attention.kernel,
+        budget=chosen.memory.budget,
+        pad_token_id=pad,
+        longest=max(task.sizes.lengths),
+        noise=EmbeddingNoise(inner, alpha) if alpha is not None else None,
+        backward=trainer.accelerator.backward,
+        survives_memory=not task.ranks.sharded,
+        announce=task.announce,
+        compilation=chosen.compilation,
+    )
+    return StepEngine(task.model, inner, parts)
+
+
+def _arguments(task: TrainingTask, optimizer: str, memory: MemoryChoice) -> SFTConfig:
     import torch
     from trl.trainer.sft_config import SFTConfig
 
@@ -133,8 +217,9 @@ def _arguments(task: TrainingTask, micro: int, optimizer: str) -> SFTConfig:
     return SFTConfig(
         output_dir=str(task.folder.checkpoints),
         max_steps=steps,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=training.batch_size // micro,
+        # One item of the data is one whole step: see StepShares.
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=1,
         learning_rate=training.learning_rate,
         lr_scheduler_type=SCHEDULES[training.schedule],
         warmup_steps=training.warmup_ratio,
@@ -142,11 +227,12 @@ def _arguments(task: TrainingTask, micro: int, optimizer: str) -> SFTConfig:
         weight_decay=training.weight_decay,
         # transformers reads 0 as "do not clip".
         max_grad_norm=training.max_grad_norm or 0.0,
-        neftune_noise_alpha=training.neftune_alpha,
         logging_steps=training.log_every,
+        logging_nan_inf_filter=False,
         save_steps=every,
         save_total_limit=KEPT,
-        activation_checkpointing=task.recipe.hardware.activation_checkpointing is True,
+        activation_checkpointing=False,  # `checkpoint_layers`, in as few as it takes
+        activation_offloading=memory.offload,
         seed=task.recipe.seed,
         data_seed=task.recipe.seed,
         use_cpu=loaded.device == "cpu",
@@ -161,19 +247,24 @@ def _arguments(task: TrainingTask, micro: int, optimizer: str) -> SFTConfig:
     )
 
 
-def _tensorboard(task: TrainingTask, measured: Measured) -> list[TrainerCallback]:
-    """TensorBoard's callback, if the recipe asks for it; it gets the validation loss too."""
-    if "tensorboard" not in task.recipe.training.trackers:
-        return []
-    from torch.utils.tensorboard import SummaryWriter
-    from transformers.integrations.integration_utils import TensorBoardCallback
+def _live_figures(task: TrainingTask, *, computed: Callable[[], int]) -> LiveFigures:
+    from runner.training.live_figures import LiveFigures, step_work
+    from runner.training.model_operations import count_operations
+    from runner.training.peak_speed import device_peak
 
-    writer = SummaryWriter(log_dir=str(task.folder.path / "events"))
-    measured.track = lambda step, loss: writer.add_scalar("validation/loss", loss, step)
-    return [TensorBoardCallback(writer)]
+    ranks, dtype = task.ranks, str(task.loaded.dtype).removeprefix("torch.")
+    peak = device_peak(task.loaded.device, dtype)
+    operations = count_operations(task.model)
+    steps = task.schedule.steps
+    return LiveFigures(
+        step_work(steps, task.sizes, operations, rank=ranks.rank, ranks=ranks.count),
+        computed=computed,
+        memory=partial(peak_memory, task.loaded.device),
+        peak=None if peak is None else peak * ranks.count,
+    )
 
 
-def _only_our_output(trainer: AdapterTrainer) -> None:
+def _only_our_output(trainer: StepTrainer) -> None:
     from transformers import PrinterCallback, ProgressCallback
 
     trainer.remove_callback(PrinterCallback)

@@ -6,20 +6,21 @@ from typing import Any
 
 import pytest
 
+from evalsuite.attention_kernels import Heads, varlen_takes
 from evalsuite.examples import Example
 from evalsuite.loss import score_examples
 from evalsuite.packed_attention import (
     NAME,
     UnpackableError,
-    kernel_takes,
-    packed,
+    _registered,
+    attending,
     why_not_packed,
 )
 from evalsuite.supervised_logits import packed_batches
 
 from .conftest import PAD, VOCABULARY
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -32,7 +33,21 @@ SMALL = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3", "Phi3", "Gemma", "Gemma3Text")
+HEADS_OF_8 = {"Qwen3", "Gemma", "Gemma2", "Gemma3Text"}
+# Windows are shorter than many of the examples; the last layers of Qwen and Gemma slide.
+FAMILIES: dict[str, dict[str, Any]] = {
+    "Llama": {},
+    "Mistral": {"sliding_window": 20},
+    "Qwen2": {"use_sliding_window": True, "sliding_window": 20, "max_window_layers": 1},
+    "Qwen3": {"use_sliding_window": True, "sliding_window": 20, "max_window_layers": 1},
+    "Phi3": {"sliding_window": 20},
+    "Gemma": {},
+    "Gemma2": {"sliding_window": 20, "attn_logit_softcapping": 1.5},
+    "Gemma3Text": {"sliding_window": 20, "sliding_window_pattern": 2},
+    "GPTNeoX": {},
+    "Granite": {"attention_multiplier": 0.3},
+    "Olmo2": {},
+}
 
 
 def family(name: str, **changes: Any) -> Any:
@@ -40,7 +55,7 @@ def family(name: str, **changes: Any) -> Any:
     import transformers
 
     torch.manual_seed(5)
-    heads = {"head_dim": 8} if name in {"Qwen3", "Gemma", "Gemma3Text"} else {}
+    heads = {"head_dim": 8} if name in HEADS_OF_8 else {}
     config = getattr(transformers, f"{name}Config")(**{**SMALL, **heads, **changes})
     causal = "Gemma3ForCausalLM" if name == "Gemma3Text" else f"{name}ForCausalLM"
     return getattr(transformers, causal)(config).eval()
@@ -53,7 +68,8 @@ def losses(model: Any, examples: list[Example], *, pack: bool, batch_tokens: int
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_packed_losses_are_those_of_padded_ones(name: str, examples: list[Example]) -> None:
-    model = family(name)
+    model = family(name, **FAMILIES[name])
+    assert why_not_packed(model, 120) is None
     alone = losses(model, examples, pack=False, batch_tokens=1)
     for budget in (1, 200, 4096):
         found = losses(model, examples, pack=True, batch_tokens=budget)
@@ -66,15 +82,17 @@ def test_it_is_the_packed_attention_that_keeps_examples_apart(
     """Planted: attention over the whole row. The losses then are other ones."""
     import torch
 
-    def careless(query: Any, key: Any, value: Any, layout: Any, scaling: Any) -> Any:
-        attend = torch.nn.functional.scaled_dot_product_attention
-        return attend(query, key, value, is_causal=True, scale=scaling, enable_gqa=True).transpose(
-            1, 2
-        )
+    def careless(query: Any, key: Any, value: Any, edges: Any, heads: Heads) -> Any:
+        del edges
+        return torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=heads.scaling, enable_gqa=True
+        ).transpose(1, 2)
 
     alone = losses(mistral, examples, pack=True, batch_tokens=1)
-    monkeypatch.setattr("evalsuite.packed_attention._one_by_one", careless)
+    monkeypatch.setattr("evalsuite.packed_attention.attend_by_example", careless)
+    _registered.cache_clear()
     together = losses(mistral, examples, pack=True, batch_tokens=4096)
+    _registered.cache_clear()
     worst = max(abs(a - b) / b for a, b in zip(together, alone, strict=True))
     assert worst > 1e-3
 
@@ -90,27 +108,65 @@ def test_the_model_is_as_before_afterwards(mistral: Any, examples: list[Example]
     before = mistral.config._attn_implementation
     losses(mistral, examples, pack=True, batch_tokens=4096)
     assert mistral.config._attn_implementation == before
-    with pytest.raises(KeyError), packed(mistral, [2, 3]):
-        assert mistral.config._attn_implementation == NAME
+    with pytest.raises(KeyError), attending(mistral, "varlen"):
+        assert mistral.config._attn_implementation == f"{NAME}_varlen"
         raise KeyError
     assert mistral.config._attn_implementation == before
 
 
-@pytest.mark.parametrize(
-    ("name", "changes", "longest", "reason"),
-    [
-        ("Mistral", {"sliding_window": 64}, 64, None),
-        ("Mistral", {"sliding_window": 64}, 65, "window of 64"),
-        ("Gemma2", {"head_dim": 8, "attn_logit_softcapping": 50.0}, 10, "caps the logits"),
-        ("Gemma3Text", {}, 10, None),
-        ("Llama", {}, 10_000, None),
-    ],
-)
-def test_who_cannot_be_packed_is_named(
-    name: str, changes: dict[str, Any], longest: int, reason: str | None
+def test_windows_and_caps_are_part_of_it(examples: list[Example]) -> None:
+    """Planted: neither is told to the attention. The losses then are other ones."""
+    for name in ("Mistral", "Gemma2"):
+        model = family(name, **FAMILIES[name])
+        right = losses(model, examples, pack=True, batch_tokens=4096)
+        for layer in model.model.layers:
+            layer.self_attn.sliding_window = None
+            layer.self_attn.attn_logit_softcapping = None
+        model.config.sliding_window = None
+        without = losses(model, examples, pack=True, batch_tokens=4096)
+        assert max(abs(a - b) / b for a, b in zip(without, right, strict=True)) > 1e-3
+
+
+def test_a_window_that_is_not_told_to_the_attention_is_noticed() -> None:
+    model = family("Qwen2", **FAMILIES["Qwen2"])
+    model.model.layers[1].self_attn.sliding_window = None
+    assert why_not_packed(model, 20) is None  # no example is longer than the window
+    assert "window of 20" in (why_not_packed(model, 21) or "")
+
+
+def test_a_cap_that_is_not_told_to_the_attention_is_noticed() -> None:
+    model = family("Gemma2", **FAMILIES["Gemma2"])
+    model.model.layers[1].self_attn.attn_logit_softcapping = None
+    assert "capped at 1.5" in (why_not_packed(model, 10) or "")
+
+
+def test_attention_that_looks_ahead_is_noticed() -> None:
+    model = family("Llama")
+    model.model.layers[0].self_attn.is_causal = False
+    assert "after a token" in (why_not_packed(model, 10) or "")
+
+
+def test_dropout_is_noticed_only_while_training() -> None:
+    model = family("Llama", attention_dropout=0.1)
+    assert why_not_packed(model, 10) is None
+    assert "dropout" in (why_not_packed(model.train(), 10) or "")
+
+
+def test_a_forward_pass_that_keeps_the_layout_to_itself_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = why_not_packed(family(name, **changes), longest)
-    assert found is None if reason is None else reason in (found or "")
+    model = family("Llama")
+    plain = model.forward
+
+    def silent(input_ids: Any, position_ids: Any = None, use_cache: bool = False, **_: Any) -> Any:
+        return plain(input_ids, position_ids=position_ids, use_cache=use_cache)
+
+    def strict(input_ids: Any, position_ids: Any = None, use_cache: bool = False) -> Any:
+        del input_ids, position_ids, use_cache
+
+    for forward in (silent, strict):
+        monkeypatch.setattr(model, "forward", forward)
+        assert "where the examples begin" in (why_not_packed(model, 10) or "")
 
 
 def test_layers_of_another_kind_cannot_be_packed() -> None:
@@ -160,8 +216,9 @@ def test_the_kernel_is_given_only_heads_that_it_takes(
     import torch
 
     queries, values = torch.zeros(1, 2, 3, key_width), torch.zeros(1, 2, 3, value_width)
-    assert kernel_takes(queries.bfloat16(), values.bfloat16()) is takes
-    assert not kernel_takes(queries, values)  # float32
+    assert varlen_takes(queries.bfloat16(), values.bfloat16(), Heads()) is takes
+    assert not varlen_takes(queries, values, Heads())  # float32
+    assert not varlen_takes(queries.bfloat16(), values.bfloat16(), Heads(softcap=50.0))
 
 
 def test_batches_fill_the_budget_without_padding() -> None:

@@ -305,6 +305,9 @@ def training_of(spec: RunSpec) -> dict[str, Any]:
             "loss": end + spec.gain * 2.718 ** (-step / 45) + chance.gauss(0, 0.03),
             "learning_rate": spec.learning_rate * (1 - step / 310),
             "tokens_per_second": 5200 + chance.gauss(0, 120),
+            "padding": 0.12,
+            "supervised": 0.58,
+            "peak_memory_bytes": 941_203_456,
         }
         for step in range(5, 301, 5)
     ]
@@ -320,6 +323,12 @@ def training_of(spec: RunSpec) -> dict[str, Any]:
         "seconds": 94.2,
         "tokens": 489_600,
         "tokens_per_second": 5197.5,
+        "wall_seconds": 101.3,
+        "padding": 0.12,
+        "supervised": 0.58,
+        "utilization": None,
+        "micro_batch_tokens": 2048,
+        "dtype": "float32",
         "peak_memory_bytes": 941_203_456,
         "trainable_parameters": 122_880,
         "total_parameters": 3_824_896,

@@ -100,6 +100,14 @@ def test_hub_data_and_revisions_are_named(make_run: MakeRun, tmp_path: Path) -> 
     assert "local folder" not in body
 
 
+def test_room_is_made_for_trained_tokens(make_run: MakeRun, run_folder: Path) -> None:
+    """peft cannot put rows where the base model has none."""
+    recipe = {"lora": {"trained_tokens": ["<|query|>"]}}
+    _, body = split(model_card(make_run(recipe=recipe), final=False))
+    assert "    base.resize_token_embeddings(rows)\nmodel = PeftModel" in body
+    assert "resize_token_embeddings" not in split(model_card(run_folder, final=False))[1]
+
+
 def test_base_model_by_absolute_path_is_named_without_it(make_run: MakeRun, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(make_run(), folder)

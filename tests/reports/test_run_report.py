@@ -225,7 +225,12 @@ def test_every_section_is_there(page: Page) -> None:
         "2 of 5 rules broken: unusable_row, too_long",
         "the stop token is supervised error",
         "898 MiB",
-        "5,198 tokens/s",
+        "Training ran at 5,198 real tokens/s",
+        "How it was trained",
+        "Device cpu, float32",
+        "Computed for padding 12.0% Supervised 58.0%",
+        "Computed at once at most 2,048 tokens",
+        "Time of the steps 1 min 34 s Time in all 1 min 41 s, with validation",
         "torch 2.13.0",
         "optimizer paged_adamw_32bit needs CUDA",
     ):
@@ -332,6 +337,40 @@ def test_report_of_one_example_has_infinite_intervals(make_run: MakeRun, tmp_pat
     page = Page(report_of(make_run(examples=1), tmp_path))
     assert "INCONCLUSIVE" in page.text
     assert "∞" in page.text
+
+
+def test_figures_that_are_not_known_are_not_shown(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "quickstart" / "older"
+    shutil.copytree(make_run(), folder)
+    page = Page(report_of(folder, tmp_path))
+    assert "Of the device's peak" not in page.text
+    assert "Of peak" not in page.text
+    known = [{**point, "utilization": 0.7} for point in history_of(folder)]
+    change(folder / "training.json", history=known, utilization=0.703, devices=2, strategy="fsdp")
+    page = Page(report_of(folder, tmp_path))
+    assert "Of the device's peak 70.3%" in page.text
+    assert "Device 2 x cpu, float32, fsdp" in page.text
+    assert "Step Real tokens/s Of peak Padding Supervised Peak memory" in page.text
+    older = ("wall_seconds", "padding", "supervised", "utilization", "micro_batch_tokens", "dtype")
+    bare = [
+        {k: p[k] for k in ("step", "loss", "learning_rate", "tokens_per_second")}
+        for p in history_of(folder)
+    ]
+    drop(folder / "training.json", *older)
+    change(folder / "training.json", history=bare)
+    page = Page(report_of(folder, tmp_path))
+    assert "Computed for padding" not in page.text
+    assert "Training ran at 5,198 real tokens/s" in page.text
+
+
+def history_of(folder: Path) -> list[dict[str, Any]]:
+    history: list[dict[str, Any]] = json.loads((folder / "training.json").read_text())["history"]
+    return history
+
+
+def drop(path: Path, *keys: str) -> None:
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in record.items() if k not in keys}))
 
 
 def test_report_without_tasks_samples_or_curve(make_run: MakeRun, tmp_path: Path) -> None:

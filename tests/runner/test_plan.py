@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runner import memory_forecast
 from runner.cli import guarded
 from runner.commands.plan import plan as plan_command
 from runner.plan import decisions_of, lock_of, make_plan
@@ -53,7 +55,7 @@ def test_the_run_id_does_not_depend_on_how_it_is_judged_or_computed(
         {**tiny_recipe, "gates": []},
         {**tiny_recipe, "description": "another sentence"},
         changed(tiny_recipe, "evaluation", samples=["Another prompt."]),
-        changed(tiny_recipe, "hardware", micro_batch_size=2),
+        changed(tiny_recipe, "hardware", micro_batch_tokens=2048),
     ]
     assert len({run_id(recipe, write_recipe) for recipe in same}) == 1
 
@@ -72,12 +74,12 @@ def test_the_text_of_a_chat_template_counts_not_only_its_name(
 def test_what_the_machine_decides_is_in_the_lock(
     tiny_recipe: Recipe, write_recipe: Write, tmp_path: Path
 ) -> None:
-    recipe = changed(tiny_recipe, "training", optimizer="paged_adamw_8bit")
+    recipe = changed(tiny_recipe, "training", optimizer="paged_adamw_32bit")
     recipe = changed(recipe, "model", dtype="auto")
     plan = make_plan(write_recipe(recipe), runs=tmp_path / "runs")
     assert decisions_of(plan) == [
         "model.dtype: auto is float32",
-        "training.optimizer: adamw instead of paged_adamw_8bit (no CUDA device)",
+        "training.optimizer: adamw instead of paged_adamw_32bit (no CUDA device)",
     ]
     assert lock_of(plan)["decisions"] == decisions_of(plan)
     assert str(tmp_path) not in json.dumps({**lock_of(plan), "recipe": None})
@@ -97,6 +99,43 @@ def test_plan_says_what_will_be_run(
     assert "done before  nothing" in shown
     assert "too few examples for these gates" in shown
     assert "answers.exact_match non_inferior: " in shown
+
+
+def test_plan_says_what_memory_training_takes(
+    tiny_recipe: Recipe, write_recipe: Write, tmp_path: Path, capsys: Any
+) -> None:
+    path = write_recipe(tiny_recipe)
+    assert guarded(lambda: plan_command(str(path), runs=tmp_path, device=None, format="text")) == 0
+    shown = capsys.readouterr().out
+    assert re.search(
+        r"memory       about 0\.\d\d GB in training: 0\.\d\d program, 0\.00 wei", shown
+    )
+    assert "that are free" not in shown
+
+
+def test_plan_says_what_to_lower_where_memory_does_not_suffice(
+    tiny_recipe: Recipe,
+    write_recipe: Write,
+    tmp_path: Path,
+    capsys: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory_forecast, "free_bytes", lambda _: 0)
+    monkeypatch.setattr(memory_forecast, "memory_in_use", lambda: 300_000_000)
+    path = write_recipe(changed(tiny_recipe, "hardware", micro_batch_tokens=10**6))
+    assert guarded(lambda: plan_command(str(path), runs=tmp_path, device=None, format="json")) == 0
+    memory = json.loads(capsys.readouterr().out)["forecast"]["memory"]
+    assert (memory["free"], memory["recomputed_layers"]) == (300_000_000, 2)
+    standing = sum(memory[part] for part in ("program", "weights", "adapter", "optimizer"))
+    # A validation of 4,096 tokens, about a third of them learned: logits, and again as likelihoods.
+    assert memory["validating"] == pytest.approx(4096 * 0.4 * 260 * 8, rel=0.3)
+    most = max(memory["computing"], memory["validating"])
+    assert memory["peak"] == standing + most > memory["free"]
+    assert memory["advice"][0].startswith("hardware.micro_batch_tokens to ")
+    assert guarded(lambda: plan_command(str(path), runs=tmp_path, device=None, format="text")) == 0
+    shown = capsys.readouterr().out
+    assert "more than the 0.30 GB that are free. Lower one of:" in shown
+    assert "2 layers twice" in shown
 
 
 def test_the_plan_as_json_is_the_lock_with_a_forecast(

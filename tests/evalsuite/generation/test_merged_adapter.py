@@ -162,3 +162,39 @@ def test_quantized_weights_are_not_merged(adapter: Any) -> None:
 def test_a_bare_model_has_nothing_to_merge(mistral: Any) -> None:
     assert why_not_merged(mistral) == "there is no adapter"
     assert TransformersEngine(model=mistral, tokenizer=None).note() is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_trained_tokens_are_merged_with_the_rest(mistral: Any, tied: bool) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    base = copy.deepcopy(mistral)
+    if not tied:
+        base.config.tie_word_embeddings = False
+        base.lm_head.weight = torch.nn.Parameter(base.lm_head.weight.clone())
+    ends = ["model.embed_tokens"] if tied else ["model.embed_tokens", "lm_head"]
+    config = LoraConfig(
+        r=4,
+        target_modules=["q_proj"],
+        trainable_token_indices={end: [5, 9] for end in ends},
+        modules_to_save=["model.norm"],
+    )
+    torch.manual_seed(4)
+    model: Any = get_peft_model(base, config).eval()
+    for name, weight in model.named_parameters():
+        if "lora_B" in name or "trainable_tokens_delta" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    before = weights(model)
+    tokens = torch.tensor([[5, 4, 9, 3]])
+    with torch.no_grad():
+        expected = model(input_ids=tokens).logits
+        with merged_adapter(model) as reason:
+            assert reason is None
+            embedding = model.get_base_model().get_input_embeddings()
+            assert not torch.equal(embedding.original_module.weight, mistral.lm_head.weight)
+            found = model(input_ids=tokens).logits
+        assert torch.allclose(found, expected, atol=1e-5)
+        assert not torch.allclose(expected, mistral(input_ids=tokens).logits, atol=1e-2)
+        assert torch.equal(model(input_ids=tokens).logits, expected)
+    assert_same_bits(model, before)

@@ -190,6 +190,7 @@ def test_the_adapter_comes_from_its_folder(
         ({"modules_to_save": ["lm_head"]}, "whole modules"),
         ({"rank_pattern": {"q_proj": 8}}, "ranks that differ"),
         ({"alpha_pattern": {"q_proj": 8}}, "scales that differ"),
+        ({"trainable_token_indices": [3]}, "trained rows of the embedding"),
     ],
 )
 def test_an_adapter_that_vllm_would_run_wrongly_is_refused(
