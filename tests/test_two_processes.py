@@ -101,6 +101,7 @@ def test_two_processes_that_are_killed_continue_on_one(prepared: Prepared) -> No
     assert_same_curve(found, expected)
 
 
+@pytest.mark.slow
 def test_one_process_that_is_interrupted_continues_sharded_on_two(prepared: Prepared) -> None:
     expected = stages.train(*prepared("one"), Progress())
     plan, data = prepared("two")
