@@ -95,7 +95,8 @@ def compiled(model: Any, backend: Any) -> Compilation:
 
 
 @pytest.mark.usefixtures("kernel")
-@pytest.mark.parametrize("checkpointed", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpointed", [False, True])
 def test_changing_lengths_need_no_other_program_and_change_no_number(checkpointed: bool) -> None:
     """Lengths and numbers of examples of every kind."""
     model = adapted(layers=3, sliding_window=20)
