@@ -2,7 +2,7 @@
 
     python benchmarks/train_with_proofbox.py task.json report.json
 
-A model that is in no folder (7b) is made here and handed to what that stage calls.
+On a GPU the model is made or loaded here and handed to what that stage calls.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from training_task import SHAPE_7B, Task, make_model, read_rows, read_task, run_clocked, step_tokens
+from training_task import Task, make_model, read_rows, read_task, run_clocked, step_tokens
 
 from runner.progress import Progress
 
@@ -73,7 +73,7 @@ def main() -> None:
     task = read_task(options.task)
 
     def work() -> dict[str, Any]:
-        trained = (train_shape if task.model == SHAPE_7B else train_stage)(task)
+        trained = (train_shape if task.on_gpu else train_stage)(task)
         return {
             "decisions": trained.decisions,
             "recorded_tokens_per_second": trained.tokens_per_second,

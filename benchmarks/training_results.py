@@ -51,7 +51,7 @@ def summary(
         if name in done and way.ordered and reference and "failed" not in done[name]:
             done[name]["largest_loss_difference"] = _difference(done[name], reference[0])
     return {
-        "device": _device_name(device),
+        "device": device_name(device),
         "processors": os.cpu_count(),
         "system": platform.platform(),
         "settings": {name: _told(task) for name, task in tasks.items()},
@@ -66,7 +66,8 @@ def summary(
     }
 
 
-def _device_name(device: str) -> str:
+def device_name(device: str) -> str:
+    """The processor's or the GPU's own name."""
     if device == "cpu":
         return platform.processor() or "CPU"
     import torch

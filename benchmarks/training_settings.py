@@ -43,7 +43,7 @@ def notebook_recipe(setting: Setting) -> dict[str, Any]:
     """The quickstart's rows and model with the notebook's LoRA and training."""
     return {
         "version": 1,
-        "name": f"benchmark-{setting.name}",
+        "name": "benchmark-" + setting.name.replace(", ", "-").replace(" ", "-"),
         "seed": SEED,
         "dataset": {
             "source": str(QUICKSTART / "functions.jsonl"),

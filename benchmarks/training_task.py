@@ -49,6 +49,7 @@ class Task:
     dtype: str
     device: str
     log_every: int
+    quantization: str | None = None  # gptq-triton, gptq-torch or nf4: how ``model`` is loaded
 
     @property
     def on_gpu(self) -> bool:
@@ -91,13 +92,36 @@ def make_model(task: Task) -> Any:  # noqa: ANN401 - transformers' own
 
     dtype = getattr(torch, task.dtype)
     if task.model != SHAPE_7B:
-        return AutoModelForCausalLM.from_pretrained(task.model, dtype=dtype)
+        placed: dict[str, Any] = {"device_map": {"": 0}} if task.on_gpu else {}
+        quantized = quantization_of(task.quantization)
+        return AutoModelForCausalLM.from_pretrained(
+            task.model, dtype=dtype, attn_implementation="sdpa", **placed, **quantized
+        )
     torch.manual_seed(task.seed)
     torch.set_default_dtype(dtype)
     with torch.device(task.device):
         model = MistralForCausalLM(MistralConfig(sliding_window=None))
     torch.set_default_dtype(torch.float32)
     return model
+
+
+def quantization_of(name: str | None) -> dict[str, Any]:
+    """What ``from_pretrained`` is told of a quantization, the same for every trainer."""
+    if name is None:
+        return {}
+    import torch
+    from transformers import BitsAndBytesConfig, GPTQConfig
+
+    if name == "nf4":
+        config: Any = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    else:
+        config = GPTQConfig(bits=4, backend=name.replace("-", "_"))
+    return {"quantization_config": config}
 
 
 def matmul_peak(size: int = 8192, times: int = 30) -> float:

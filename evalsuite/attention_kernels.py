@@ -199,7 +199,7 @@ def attend_by_example(
     parts = (part.split(lengths, dim=2) for part in (query, key, value))
     attend = _by_sdpa if heads.softcap is None else _by_formula
     found = [attend(q, k, v, heads) for q, k, v in zip(*parts, strict=True)]
-    return torch.cat(found, dim=2).transpose(1, 2)
+    return torch.cat(found, dim=2).transpose(1, 2).contiguous()  # some models view it
 
 
 def _by_sdpa(
@@ -207,7 +207,10 @@ def _by_sdpa(
 ) -> torch.Tensor:
     import torch
 
-    length = query.shape[2]
+    length, groups = query.shape[2], query.shape[1] // key.shape[1]
+    if groups > 1 and query.dtype == torch.float32 and query.is_cuda:
+        # No fused kernel shares a key's head in float32: the scores would be written out instead.
+        key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
     seen = None
     if heads.window is not None and heads.window < length:
         seen = _seen(length, heads.window, query.device)

@@ -12,6 +12,7 @@ from evalsuite.batches import halve_on_out_of_memory, length_sorted_batches
 from evalsuite.errors import EvaluationError
 from evalsuite.examples import IGNORED_LABEL, Example
 from evalsuite.packed_attention import why_not_packed
+from evalsuite.positions import by_side, check_positions, positions_bound
 from evalsuite.supervised_logits import (
     LaidOut,
     pack_examples,
@@ -89,11 +90,15 @@ def score_examples(
                 f"example {example.example_id} (row {example.row}) has no supervised token; "
                 "there is nothing to score."
             )
+    if not examples:  # a device's share of very few
+        return []
     lengths = [len(example.input_ids) for example in examples]
+    check_positions(model.config, max(lengths))
     if pack is None and model.device.type == "cuda":
         with inference(model):
             pack = why_not_packed(model, max(lengths)) is None
-    batches = (packed_batches if pack else length_sorted_batches)(lengths, batch_tokens)
+    grouping = packed_batches if pack else length_sorted_batches
+    batches = by_side(grouping, lengths, batch_tokens, bound=positions_bound(model.config))
     results: dict[int, ExampleLoss] = {}
 
     def score(batch: Sequence[int]) -> list[ExampleLoss]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -241,3 +241,77 @@ def test_optimizers_of_bitsandbytes_train_on_the_gpu(
     record = json.loads(open_run(tmp_path / "runs" / "tiny").training.read_text())
     assert record["history"][-1]["loss"] < record["history"][0]["loss"]
     assert not any("instead of" in text for text in record["decisions"])
+
+
+def test_two_deterministic_runs_give_the_same_adapter_bytes(
+    tiny_recipe: dict[str, Any], write_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    tiny_recipe["hardware"] = {"device": "cuda", "deterministic": True}
+    tiny_recipe["model"]["dtype"] = "bfloat16"
+    tiny_recipe["training"]["max_steps"] = 40
+    path = write_recipe(tiny_recipe)
+    digests = []
+    for number in ("first", "second"):
+        runs = tmp_path / number
+        assert guarded(lambda: run(str(path), runs=runs, device=None, restart=False)) in (0, 3)  # noqa: B023 - called at once
+        digests.append(json.loads(open_run(runs / "tiny").training.read_text())["adapter_digest"])
+    assert digests[0] == digests[1]
+
+
+@pytest.fixture
+def little_memory() -> Iterator[Callable[[int], None]]:
+    """Limits CUDA's allocator to as many bytes more than it has now."""
+    whole = torch.cuda.get_device_properties(0).total_memory
+
+    def limit(more: int) -> None:
+        torch.cuda.empty_cache()
+        allowed = torch.cuda.memory_reserved() + more
+        torch.cuda.set_per_process_memory_fraction(allowed / whole)
+
+    yield limit
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+def test_a_step_survives_the_limit_of_the_allocator_with_the_same_gradients(
+    layout: Any, little_memory: Callable[[int], None]
+) -> None:
+    """PyTorch's own allocator refuses, in the middle of a step."""
+    from runner.training.step_engine import Parts, StepEngine
+    from runner.training.token_budget import TokenBudget
+    from runner.training.training_rows import TrainingRow
+    from tests.test_gpu_attention import adapted, assert_near
+
+    model = adapted(layers=4, dtype=torch.float32, hidden_size=512, intermediate_size=2048)
+    rows = []
+    for length in (900, 30, 700, 450, 1000, 12, 640, 800):
+        ids = torch.arange(length) % 97
+        labels = ids.where(torch.arange(length) > length // 3, -100)
+        rows.append(TrainingRow(input_ids=ids, labels=labels))
+    supervised = sum(int((row.labels[1:] != -100).sum()) for row in rows)
+
+    def gradients(tokens: int, said: list[str]) -> dict[str, torch.Tensor]:
+        model.zero_grad(set_to_none=True)
+        budget = TokenBudget(tokens=tokens, reason="")
+        parts = Parts(layout=layout, budget=budget, pad_token_id=0, announce=said.append)
+        loss = StepEngine(model, model.get_base_model(), parts).gradients(
+            rows, supervised=supervised
+        )
+        found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        return {"loss": loss, **found}
+
+    quiet: list[str] = []
+    torch.cuda.reset_peak_memory_stats()
+    held = torch.cuda.memory_allocated()
+    expected = gradients(1000, quiet)
+    one_example = torch.cuda.max_memory_allocated() - held
+    assert quiet == []
+    said: list[str] = []
+    little_memory(2 * one_example)
+    found = gradients(10_000, said)
+    assert said, "the planted limit was not met"
+    assert "the step is repeated with" in said[0]
+    assert_near(found, expected)
+    for name, right in expected.items():
+        error = (found[name] - right).norm() / right.norm()
+        assert error < 1e-4, name

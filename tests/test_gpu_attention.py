@@ -19,8 +19,6 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 LENGTHS = ([61, 2, 35], [19, 40], [128], [5, 5, 5, 9], [100, 31])
-# Of a value in half precision that was added up from many.
-HALF = {"rtol": 3e-2, "atol": 3e-2}
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -45,13 +43,14 @@ def test_a_kernel_gives_what_each_example_does_by_itself(
     assert function is not None
     query, key, value = (part[0].transpose(0, 1) for part in parts)
     found = function(query, key, value, edges, 128, heads)[None]
-    torch.testing.assert_close(found.float(), expected, **HALF)
+    assert (found.float() - expected).norm() / expected.norm() < 1e-2
     for mine, right in zip(
         torch.autograd.grad(found.float().cos().sum(), parts),
         torch.autograd.grad(expected.cos().sum(), exact),
         strict=True,
     ):
-        torch.testing.assert_close(mine.float(), right, **HALF)
+        # Where a token sees itself alone, queries and keys have no gradient but for rounding.
+        assert (mine.float() - right).norm() < 2e-2 * right.norm() + 1e-3
 
 
 def adapted(*, layers: int = 12, dtype: torch.dtype = torch.bfloat16, **changes: Any) -> Any:

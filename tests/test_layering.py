@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("runner", "evalsuite", "reports")
 HEAVY = ("torch", "transformers", "datasets", "trl", "peft", "pandas", "evaluate")
 # Where runner may use the other two packages: the pipeline with its stages, and the command line.
-# Everywhere: names of metrics and figures, and the attention, the same in training and measuring.
+# Everywhere: names of metrics and figures; attention and positions, as in measuring.
 JOINTS = (
     "runner/pipeline.py",
     "runner/stages.py",
@@ -22,7 +22,10 @@ JOINTS = (
     "runner/cli.py",
     "runner/commands/",
 )
-EVERYWHERE = ("evalsuite.catalogue", "evalsuite.figures", "evalsuite.packed_attention")
+EVERYWHERE = (
+    *("evalsuite.catalogue", "evalsuite.figures"),
+    *("evalsuite.packed_attention", "evalsuite.positions"),
+)
 
 
 def imports_of(path: Path, *, top_level_only: bool = False) -> Iterator[tuple[int, str]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
+from runner.training.last_layer import LearnedPlaces, gives_one_tensor, last_feed_forward
 from runner.training.live_bytes import LiveBytes
 from runner.training.supervised_loss import CHUNK_VALUES, summed_loss
 
@@ -60,19 +61,36 @@ def traced_bytes(model: PeftModel, batch: Batch, *, device: Device) -> int:
         fuse_dropout(model)
     counted = LiveBytes(known)
     try:
-        with _traced_attention(model, batch, device), counted:
+        narrowed = _narrowed(model, batch) if device == "cpu" else nullcontext()
+        with _traced_attention(model, batch, device), narrowed, counted:
             _loss(model, batch, device).backward()
     except (RuntimeError, NotImplementedError) as error:
         raise UntraceableError(str(error).splitlines()[0]) from error
     return counted.peak
 
 
+@contextmanager
+def _narrowed(model: PeftModel, batch: Batch) -> Iterator[None]:
+    """As layers compute that are not compiled, which they are not on a CPU."""
+    module = last_feed_forward(cast("Any", model.get_base_model()))
+    if not gives_one_tensor(module, model.config.get_text_config().hidden_size):
+        yield
+        return
+    learned = LearnedPlaces(module)
+    try:
+        with learned.at(torch.empty(batch.supervised, dtype=torch.long, device="meta")):
+            yield
+    finally:
+        if module is not None:
+            del cast("Any", module).forward
+
+
 def _loss(model: PeftModel, batch: Batch, device: Device) -> torch.Tensor:
     inner = cast("Any", model.get_base_model())
     tokens = torch.empty(batch.rows, batch.width, dtype=torch.long, device="meta")
     given = {"position_ids": torch.empty_like(tokens)} if batch.packed else {}
-    hidden = inner.base_model(input_ids=tokens, use_cache=False, **given).last_hidden_state
     places = torch.empty(batch.supervised, dtype=torch.long, device="meta")
+    hidden = inner.base_model(input_ids=tokens, use_cache=False, **given).last_hidden_state
     head = inner.get_output_embeddings()
     return summed_loss(
         hidden.flatten(0, 1)[places],
@@ -155,16 +173,18 @@ def _attend(  # noqa: PLR0917 - transformers calls it so
     """Attention (R, T, H, D) of ``query`` (R, H, T, D) to ``key`` and ``value`` (R, G, T, D)."""
     del module, attention_mask, others
     groups = query.shape[1] // key.shape[1]
-    if groups > 1 and not batch.packed:  # with a mask, transformers writes shared heads out
+    by_example = batch.packed and (device == "cpu" or query.dtype == torch.float32)
+    # With a mask transformers writes shared heads out; on a GPU so does attention by examples.
+    if groups > 1 and (not batch.packed or (by_example and device == "cuda")):
         key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
     kernel = cast("Callable[..., torch.Tensor]", _Kernel.apply)
     mask = None if batch.packed else query.new_empty(batch.rows, 1, batch.width, batch.width)
-    if batch.packed and device == "cpu":  # one example after the other
+    if by_example:  # one after the other
         (query,), (key,), (value,) = (part.split(batch.width, 2) for part in (query, key, value))
         found = torch.cat([kernel(query, key, value, mask)], dim=2)
     else:
         found = kernel(query, key, value, mask)
-    return found.transpose(1, 2), None
+    return found.transpose(1, 2).contiguous(), None
 
 
 class _Kernel(torch.autograd.Function):

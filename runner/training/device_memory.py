@@ -64,8 +64,19 @@ def _available_bytes(cgroups: Path) -> int:
         except OSError:
             continue
         if texts[0] != "max":
-            found = min(found, max(int(texts[0]) - int(texts[1]), 0))
+            used_now = int(texts[1]) - _given_back_on_demand((cgroups / used).parent)
+            found = min(found, max(int(texts[0]) - used_now, 0))
     return found
+
+
+def _given_back_on_demand(cgroup: Path) -> int:
+    """Pages of files that were read and can be dropped; the kernel counts them as used."""
+    try:
+        lines = (cgroup / "memory.stat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    counted = dict(line.split() for line in lines)
+    return int(counted.get("total_inactive_file", counted.get("inactive_file", 0)))
 
 
 def memory_in_use() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # LoRA's A gets a gradient once B is not zero: after the second step, if a warm-up starts at zero.
 LEARNS_BY_STEP = 5
+_EARLIEST = 3  # the step in which A has a gradient at the earliest, where a warm-up starts at zero
 _TELL = 3  # names that a message lists
 _TOKEN_ROWS = ".trainable_tokens_delta."
 
@@ -34,13 +35,15 @@ class EveryTensorLearns(TrainerCallback):
         *,
         token_ids: Sequence[int] = (),
         first_steps: Mapping[int, int] | None = None,
+        skipped: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Watch the trainable tensors of ``model``.
+        """Watch the trainable tensors of ``model``; ``skipped`` steps so far changed nothing.
 
         ``token_ids`` are the rows of its tensors of trained tokens; ``first_steps`` says by which
         step (from 1) the embedding of each must have a gradient, where that is known.
         """
         tensors = trainable_tensors(model)
+        self.skipped = skipped
         self.token_ids = tuple(token_ids)
         self.rows = {
             name: dict(first_steps or {})
@@ -75,6 +78,7 @@ class EveryTensorLearns(TrainerCallback):
         del args, control
         step = state.global_step + 1  # the step that is about to be made
         self._check_rows(step)
+        due = max(min(LEARNS_BY_STEP, state.max_steps), _EARLIEST) + self.skipped()
         if not self.without:
             return
         self.without = {
@@ -82,7 +86,7 @@ class EveryTensorLearns(TrainerCallback):
             for name, tensor in self.without.items()
             if tensor.grad is None or not tensor.grad.any()
         }
-        if self.without and step == LEARNS_BY_STEP:
+        if self.without and step == due:
             raise DataError(_without_message(list(self.without), self.watched, step))
 
     def _check_rows(self, step: int) -> None:

@@ -16,6 +16,9 @@ from runner.training.live_figures import LiveFigures, Mark, bar_text
 
 _LOGGED = ("loss", "grad_norm", "learning_rate")  # of what transformers logs: kept in the history
 
+# After so many steps in a row the scale of float16's gradients is a thousandth: more is in vain.
+_SKIPS_IN_A_ROW = 10
+
 _MISCOUNTED = (
     *("epoch", "total_flos", "train_runtime"),
     *("train_samples_per_second", "train_steps_per_second"),
@@ -26,7 +29,8 @@ class Measured(TrainerCallback):
     """Training loss, figures and validation loss by step; tells ``on_step`` after every step.
 
     Its clock runs from step to step, with all that belongs to them (reading rows, logging); it
-    stands still during validation and while a checkpoint is written.
+    stands still during validation and while a checkpoint is written. ``was_skipped`` tells whether
+    the last step changed nothing, because its gradients overflowed float16; such are ``skipped``.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class Measured(TrainerCallback):
         self.history: list[dict[str, float]] = []
         self.validation: list[dict[str, float]] = []
         self.resumed_from: list[int] = []
+        self.was_skipped: Callable[[], bool] = lambda: False
+        self.skipped: list[int] = []
         self._running_since: float | None = None
         self._logged_at = Mark()
 
@@ -59,6 +65,7 @@ class Measured(TrainerCallback):
             "history": self.history,
             "validation": self.validation,
             "resumed_from": self.resumed_from,
+            "skipped": self.skipped,
             "figures": self.figures.state(),
             "logged_at": asdict(self._logged_at),
         }
@@ -68,6 +75,7 @@ class Measured(TrainerCallback):
         self.history = state["history"]
         self.validation = state["validation"]
         self.resumed_from = state["resumed_from"]
+        self.skipped = state["skipped"]
         self.figures.restore(state["figures"])
         self._logged_at = Mark(**state["logged_at"])
 
@@ -86,6 +94,8 @@ class Measured(TrainerCallback):
         """Note the step's time, validate where due, report; the last step is always logged."""
         del args
         step, last = state.global_step, state.max_steps
+        if self.was_skipped():
+            self._note_skipped(step)
         control.should_log = control.should_log or step == last
         validated = self._validation_due(step, last)
         if control.should_log or control.should_save or validated:
@@ -132,17 +142,32 @@ class Measured(TrainerCallback):
             (logs or {}).pop(name, None)
         if logs is None or "loss" not in logs:
             return
-        if not math.isfinite(logs["loss"]) or not math.isfinite(logs.get("grad_norm", 0.0)):
-            raise DataError(
-                f"the training loss is {logs['loss']} and the gradient norm "
-                f"{logs.get('grad_norm')} at step {state.global_step}. Lower "
-                "training.learning_rate, set training.max_grad_norm, or use a wider model.dtype."
-            )
+        self._check_finite(logs, state.global_step)
         point = self.figures.since(self._logged_at).as_point()
         logged = {name: float(logs[name]) for name in _LOGGED if name in logs}
         self.history.append({"step": state.global_step, **logged, **point})
         logs.update(point)
         self._logged_at = self.figures.now
+
+    def _note_skipped(self, step: int) -> None:
+        self.skipped.append(step)
+        newest = self.skipped[-_SKIPS_IN_A_ROW:]
+        if len(newest) == _SKIPS_IN_A_ROW and newest[0] == step - _SKIPS_IN_A_ROW + 1:
+            raise DataError(
+                f"the gradients of {_SKIPS_IN_A_ROW} steps in a row, up to step {step}, overflow "
+                "float16. Lower training.learning_rate, or use a wider model.dtype."
+            )
+
+    def _check_finite(self, logs: dict[str, float], step: int) -> None:
+        """An overflow of float16 is no failure: the step is left out and the scale halved."""
+        if self.skipped[-1:] == [step] and math.isfinite(logs["loss"]):
+            logs.pop("grad_norm", None)
+        elif not math.isfinite(logs["loss"]) or not math.isfinite(logs.get("grad_norm", 0.0)):
+            raise DataError(
+                f"the training loss is {logs['loss']} and the gradient norm "
+                f"{logs.get('grad_norm')} at step {step}. Lower training.learning_rate, set "
+                "training.max_grad_norm, or use a wider model.dtype."
+            )
 
     def _validation_due(self, step: int, last: int) -> bool:
         if self.validate is None or self.validate_every is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runner.errors import UsageError
 from runner.training.activation_memory import choose_offload
 from runner.training.token_budget import (
     USABLE,
@@ -97,6 +98,11 @@ def _recomputed_layers(
     if wanted is not True and wanted != "auto":
         return 0, None
     if wanted is True:
+        if layers == 0:
+            raise UsageError(
+                "hardware.activation_checkpointing: true, but this model's layers are not known, "
+                "so none can be computed again. Write auto or false."
+            )
         return layers, None
     without = estimate.computing_bytes(tokens)
     if without <= usable_bytes or layers == 0 or estimate.recomputed:

@@ -121,7 +121,7 @@ def estimate_memory(
         device: Where it is trained.
         tokens: About so many tokens will be computed at once.
         weight_bytes: Of the base model, where its parameters do not tell: it is quantized.
-        shards: Over how many devices its weights are divided.
+        shards: Over how many devices the base model's weights are divided.
     """
     from runner.training.activation_memory import layers_of
     from runner.training.computing_memory import UntraceableError
@@ -142,8 +142,8 @@ def estimate_memory(
         device=device,
         program=_program_bytes(device, dtype),
         weights=(frozen if weight_bytes is None else weight_bytes) // shards,
-        adapter=2 * 4 * values // shards,
-        optimizer=optimizer_bytes(recipe.training.optimizer, (p.shape for p in trained)) // shards,
+        adapter=2 * 4 * values,  # whole on every device, and so are its moments
+        optimizer=optimizer_bytes(recipe.training.optimizer, (p.shape for p in trained)),
         layers=layers,
         kept=kept,
         all_recomputed=least,

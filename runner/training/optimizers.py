@@ -27,12 +27,17 @@ EIGHT_BIT = ("adamw_8bit", "paged_adamw_8bit")
 _EIGHT_BIT_VALUES = 4096
 
 
-def choose_optimizer(wanted: str, device: str) -> tuple[str, str | None]:
+# One kernel for all tensors. With float16 it hides from accelerate that it left out a step.
+_FUSED = {"adamw_torch": "adamw_torch_fused"}
+
+
+def choose_optimizer(wanted: str, device: str, *, scaled: bool = False) -> tuple[str, str | None]:
     """The optimizer's name for transformers, and a sentence where it is not the wanted one.
 
     Args:
         wanted: ``training.optimizer``.
         device: ``cuda`` or ``cpu``.
+        scaled: Whether gradients are scaled, as those of float16 on a GPU are.
 
     Raises:
         MachineError: 8-bit moments are asked for, which learn a little differently than those of
@@ -41,11 +46,13 @@ def choose_optimizer(wanted: str, device: str) -> tuple[str, str | None]:
     installed = find_spec("bitsandbytes") is not None
     if wanted in EIGHT_BIT and not installed:
         raise missing_extra("bitsandbytes", ["bitsandbytes"])
+    fused = {} if scaled else _FUSED
     if wanted not in UNPAGED or (device == "cuda" and installed):
-        return OPTIMIZERS[wanted], None
+        return fused.get(OPTIMIZERS[wanted], OPTIMIZERS[wanted]), None
     lacking = "no CUDA device" if device != "cuda" else "bitsandbytes is not installed"
     taken = UNPAGED[wanted]
-    return OPTIMIZERS[taken], f"training.optimizer: {taken} instead of {wanted} ({lacking})"
+    name = fused.get(OPTIMIZERS[taken], OPTIMIZERS[taken])
+    return name, f"training.optimizer: {taken} instead of {wanted} ({lacking})"
 
 
 def optimizer_bytes(name: str, shapes: Iterable[Sequence[int]]) -> int:

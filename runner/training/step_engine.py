@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from evalsuite.packed_attention import attending, packed_inputs
+from evalsuite.positions import by_side, positions_bound
+from runner.training.last_layer import LearnedPlaces, narrow_last_layer
 from runner.training.layer_compilation import Compilation
 from runner.training.micro_batches import Cut, cut_padded, cut_step
 from runner.training.neftune import EmbeddingNoise
@@ -61,11 +63,15 @@ class StepEngine:
     def __init__(self, model: Any, inner: PreTrainedModel, parts: Parts) -> None:  # noqa: ANN401 - any wrapper
         """Give ``inner`` a loss of its own; see the class."""
         give_loss(inner)
+        compiled = parts.compilation.compiled
+        self._compilation_reason = parts.compilation.reason
+        self.learned = LearnedPlaces(None) if compiled else narrow_last_layer(inner)
         self.model = model
         self.inner = inner
         self.parts = parts
         self.budget = parts.budget
-        self.computed_tokens = 0  # padding included
+        self.bound = positions_bound(inner.config)
+        self.computed_tokens = 0  # padding included; what memory did not take is not counted
 
     def gradients(
         self,
@@ -74,18 +80,22 @@ class StepEngine:
         supervised: int,
         scale: float = 1.0,
         cut: Cut | None = None,
+        draw: Callable[[], None] = lambda: None,
     ) -> torch.Tensor:
         """Add the gradients of ``scale`` · loss to ``.grad``; returns the loss, a scalar.
 
         The loss is that of ``rows`` divided by ``supervised``, the tokens that the whole step
         learns from. ``cut`` overrides the engine's own. Where memory runs out the gradients are
-        set to zero, the budget is halved and all is computed again.
+        set to zero, the budget is halved and all is computed again. ``draw`` seeds what dropout
+        and noise draw, before each attempt.
 
         Raises:
             torch.OutOfMemoryError: even one example alone does not fit.
         """
         while True:
             chosen = cut or self.cut([len(row.input_ids) for row in rows])
+            draw()
+            before = self.computed_tokens
             try:
                 return self.parts.compilation.computed(
                     partial(self._accumulate, rows, chosen, supervised, scale),
@@ -96,12 +106,23 @@ class StepEngine:
                 if not self.parts.survives_memory or cut is not None or max(map(len, chosen)) == 1:
                     raise
             # Outside of the handler: the error would keep the failed part's tensors alive.
+            self.computed_tokens = before
             self._shrink(rows, chosen)
 
     def cut(self, lengths: Sequence[int]) -> Cut:
         """How examples of these lengths, in tokens, are cut by the present budget."""
         cutting = cut_step if self.parts.layout == "packed" else cut_padded
-        return cutting(lengths, self.budget.tokens)
+        return by_side(cutting, lengths, self.budget.tokens, bound=self.bound)
+
+    def changes(self) -> tuple[str, ...]:
+        """What was decided otherwise while it was running, as sentences."""
+        found = []
+        if self.budget is not self.parts.budget:
+            told = f"{self.budget.tokens:,} in the end: {self.budget.reason}"
+            found.append(f"hardware.micro_batch_tokens: {told}")
+        if self.parts.compilation.reason != self._compilation_reason:
+            found.append(self.parts.compilation.reason)
+        return tuple(found)
 
     def _accumulate(
         self, rows: Sequence[TrainingRow], cut: Cut, supervised: int, scale: float
@@ -111,9 +132,7 @@ class StepEngine:
             # A rank with nothing left takes part without weight, where weights are exchanged.
             chosen, weight = ([rows[i] for i in group], 1.0) if group else ([rows[0]], 0.0)
             with self.parts.around(number == len(cut) - 1), self._attending():
-                loss = self._loss(chosen) * (weight / supervised)
-                self.parts.backward(loss * scale)
-            total += loss.detach()
+                total += self._learn(chosen, weight / supervised, scale)
         return total
 
     def _attending(self) -> AbstractContextManager[None]:
@@ -121,14 +140,18 @@ class StepEngine:
         packed = self.parts.layout == "packed"
         return attending(self.inner, self.parts.kernel) if packed else nullcontext()
 
-    def _loss(self, rows: Sequence[TrainingRow]) -> torch.Tensor:
+    def _learn(self, rows: Sequence[TrainingRow], weight: float, scale: float) -> torch.Tensor:
+        """Forward and backward of one part; returns its share of the step's loss."""
         pack = self.parts.layout == "packed"
         inputs = self._packed(rows) if pack else self._padded(rows)
         self.computed_tokens += inputs["input_ids"].numel()
         if self.parts.noise is not None:
             self.parts.noise.lengths = self._lengths_of_tokens(rows)
-        loss = self.model(**inputs, supervised=self._supervised(rows, inputs["input_ids"].shape[1]))
-        return cast("torch.Tensor", loss)
+        supervised = self._supervised(rows, inputs["input_ids"].shape[1])
+        with self.learned.at(supervised.places):
+            loss: torch.Tensor = self.model(**inputs, supervised=supervised) * weight
+            self.parts.backward(loss * scale)
+        return loss.detach()
 
     def _packed(self, rows: Sequence[TrainingRow]) -> dict[str, Any]:
         """All rows end to end: input_ids (1, T), and where they begin."""
@@ -177,10 +200,9 @@ class StepEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         largest = max(sum(len(rows[i].input_ids) for i in group) for group in cut)
-        before = min(self.budget.tokens, largest)
-        self.budget = replace(self.budget, tokens=max(before // 2, 1))
+        self.budget = self.budget.halve(largest)
         self.parts.announce(
-            f"  out of memory with {before:,} tokens at once: the step is repeated with "
+            f"  out of memory with {largest:,} tokens at once: the step is repeated with "
             f"{self.budget.tokens:,} at once, and so are all that follow. The gradients are the "
             "same."
         )

@@ -12,6 +12,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
@@ -107,6 +108,10 @@ def _loss(
     return cross_entropy(transform(head(hidden)).float(), targets, reduction="sum")
 
 
+def _unmoved(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
 class _FrozenHeadLoss(torch.autograd.Function):
     """The loss and, at once, its gradient for ``hidden``: logits are made and thrown away once."""
 
@@ -122,7 +127,8 @@ class _FrozenHeadLoss(torch.autograd.Function):
         gradient = torch.empty_like(hidden)
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
-            with torch.enable_grad():
+            # Of its own: activations that are moved elsewhere meanwhile are those of the layers.
+            with torch.enable_grad(), saved_tensors_hooks(_unmoved, _unmoved):
                 leaf = hidden[part].detach().requires_grad_()
                 loss = loss_of(leaf, targets[part])
                 (gradient[part],) = torch.autograd.grad(loss, leaf)

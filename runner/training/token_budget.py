@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 # More tokens at once bring no more speed (benchmarks/training.py), and take more memory.
@@ -18,11 +18,10 @@ class TokenBudget:
     tokens: int
     reason: str
 
-    def halve(self) -> TokenBudget:
-        """Half as many tokens, at least one."""
-        return replace(
-            self, tokens=max(self.tokens // 2, 1), reason=f"{self.reason}; halved: out of memory"
-        )
+    def halve(self, computed: int) -> TokenBudget:
+        """Half as many tokens as were ``computed`` at once when memory ran out, at least one."""
+        tokens = max(min(self.tokens, computed) // 2, 1)
+        return TokenBudget(tokens=tokens, reason=f"{computed:,} at once ran out of memory")
 
 
 class PeakOfTokens(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from runner.training.trainer import StepTrainer
 
 MEASURED = "measured.json"
+_TOLD = 5  # overflowing steps by number, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,7 +294,11 @@ def _record(
         dtype=str(task.loaded.dtype).removeprefix("torch."),
         target_modules=tuple(adapted_modules(task.model)),
         resumed_from=tuple(measured.resumed_from),
-        decisions=decisions,
+        decisions=(
+            *decisions,
+            *trainer.engine.changes(),
+            *_overflows(measured.skipped, len(schedule.steps)),
+        ),
         devices=task.ranks.count,
         strategy=task.ranks.strategy,
     )
@@ -317,3 +322,14 @@ def read_training(folder: RunFolder) -> TrainedAdapter:
             f"{folder.training}: not a record of this version of proofbox ({error}). "
             "Run the recipe again with --restart."
         ) from None
+
+
+def _overflows(skipped: Sequence[int], steps: int) -> tuple[str, ...]:
+    """What is said of the steps that float16 left out."""
+    if not skipped:
+        return ()
+    at = ", ".join(map(str, skipped[:_TOLD])) + (", ..." if len(skipped) > _TOLD else "")
+    return (
+        f"model.dtype: float16: the gradients of {len(skipped)} of {steps} steps overflowed, and "
+        f"these steps changed nothing (steps {at})",
+    )

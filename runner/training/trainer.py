@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ class StepTrainer(SFTTrainer):
         self.sharded = sharded
         super().__init__(**arguments)
         self.engine = make_engine(self)
+        # Once: a walk through all modules takes milliseconds, in every step.
+        self.learned = [p for p in self.engine.inner.parameters() if p.requires_grad]
+        self.engine.model.zero_grad = partial(_forget_gradients, self.learned)
 
     def get_train_dataloader(self) -> DataLoader[StepShare]:
         """One share after the other; accelerate neither divides nor moves them."""
@@ -55,23 +59,30 @@ class StepTrainer(SFTTrainer):
     ) -> torch.Tensor:
         """Gradients of a whole step; returns a loss whose mean over the ranks is the step's."""
         del num_items_in_batch
-        model.train()
+        if not self.engine.inner.training:  # a wrapper says that it trains from the start
+            model.train()
         self.engine.model = model
         # Dropout and noise of a step depend on the seed and its number alone: a continued run, on
         # as many devices, draws the same.
-        torch.manual_seed(_step_seed(self.args.seed, inputs.number, self.shares.rank))
-        with self.maybe_activation_offload_context:
-            loss = self.engine.gradients(
-                inputs.rows,
-                supervised=inputs.supervised,
-                cut=self._same_number_of_parts(inputs) if self.sharded else None,
-            )
-        sum_over_ranks(p for p in self.engine.inner.parameters() if p.requires_grad)
+        seed = _step_seed(self.args.seed, inputs.number, self.shares.rank)
+        loss = self.engine.gradients(
+            inputs.rows,
+            supervised=inputs.supervised,
+            cut=self._same_number_of_parts(inputs) if self.sharded else None,
+            draw=partial(_seed, seed),
+        )
+        sum_over_ranks(self.learned)
         return loss * self.shares.ranks
 
     def _same_number_of_parts(self, share: StepShare) -> list[list[int]]:
         cuts = [self.engine.cut(lengths) for lengths in share.lengths_by_rank]
         return cut_alike(cuts)[self.shares.rank]
+
+    def _clip_grad_norm(self, model: Any) -> Any:  # noqa: ANN401 - transformers' own
+        """The norm before clipping; of what learns, without a walk through all weights."""
+        if self.sharded:
+            return super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]  # transformers' own
+        return self.accelerator.clip_grad_norm_(self.learned, self.args.max_grad_norm)
 
     def floating_point_ops(self, inputs: StepShare) -> int:  # type: ignore[override]  # as above
         """None counted here: ``Measured`` knows the real tokens."""
@@ -92,6 +103,18 @@ class StepTrainer(SFTTrainer):
             folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
             write_json(folder / "measured.json", self.measured.state())
             seal_checkpoint(folder)
+
+
+def _seed(seed: int) -> None:
+    """As ``torch.manual_seed``, which takes a millisecond where there is no GPU."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(seed)
+
+
+def _forget_gradients(learned: Sequence[torch.nn.Parameter]) -> None:
+    for parameter in learned:
+        parameter.grad = None
 
 
 def _step_seed(seed: int, number: int, rank: int) -> int:

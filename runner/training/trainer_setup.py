@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from evalsuite.positions import check_positions
 from runner.base_model.loaded_model import LoadedModel
 from runner.base_model.sharded_loading import gather_outside_layers
 from runner.recipe import Recipe
@@ -15,7 +16,7 @@ from runner.training.activation_memory import checkpoint_layers
 from runner.training.attention_choice import AttentionChoice, choose_attention
 from runner.training.checkpoints import KEPT
 from runner.training.device_memory import free_bytes, peak_memory
-from runner.training.heap import return_freed_memory
+from runner.training.heap import keep_freed_memory, return_freed_memory
 from runner.training.memory_choice import MemoryChoice, choose_memory
 from runner.training.memory_estimate import TrainedRows, estimate_memory, skeleton_of
 from runner.training.optimizers import choose_optimizer
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from runner.training.computing_memory import Device
     from runner.training.layer_compilation import Compilation
     from runner.training.live_figures import LiveFigures
+    from runner.training.measured import Measured
     from runner.training.step_engine import StepEngine
     from runner.training.trainer import StepTrainer
     from runner.training.training_rows import RowSizes
@@ -70,7 +72,9 @@ def make_trainer(
     from runner.training.training_rows import StepShares
 
     training, tokenizer = task.recipe.training, task.loaded.tokenizer
-    optimizer, substituted = choose_optimizer(training.optimizer, task.loaded.device)
+    optimizer, substituted = choose_optimizer(
+        training.optimizer, task.loaded.device, scaled=scales_gradients(task.loaded)
+    )
     engine = choose_engine(task)
     pad: Any = tokenizer.pad_token_id
     measured = Measured(
@@ -89,8 +93,9 @@ def make_trainer(
         args=_arguments(task, optimizer, engine.memory),
         train_dataset=task.rows,
         processing_class=tokenizer,
-        callbacks=[measured, _watch(task), SameAdapter(task.model, task.ranks)],
+        callbacks=[measured, _watch(task, measured), SameAdapter(task.model, task.ranks)],
     )
+    measured.was_skipped = lambda: trainer.accelerator.optimizer_step_was_skipped
     _only_our_output(trainer)
     # Nothing wraps the model: the trainer itself adds up the gradients of all ranks.
     prepare_model = trainer.accelerator.prepare_model
@@ -98,11 +103,23 @@ def make_trainer(
     return trainer, (*engine.reasons, *((substituted,) if substituted else ()))
 
 
-def _watch(task: TrainingTask) -> TrainerCallback:
+def scales_gradients(loaded: LoadedModel) -> bool:
+    """Whether gradients are computed of a multiple of the loss, lest float16 lose small ones."""
+    import torch
+
+    return loaded.device == "cuda" and loaded.dtype == torch.float16
+
+
+def _watch(task: TrainingTask, measured: Measured) -> TrainerCallback:
     from runner.training.learns import EveryTensorLearns
 
     first = first_steps(task.rows, task.schedule, task.token_ids)
-    return EveryTensorLearns(task.model, token_ids=task.token_ids, first_steps=first)
+    return EveryTensorLearns(
+        task.model,
+        token_ids=task.token_ids,
+        first_steps=first,
+        skipped=lambda: len(measured.skipped),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +138,7 @@ def choose_engine(task: TrainingTask) -> ChosenEngine:
 
     hardware, device = task.recipe.hardware, task.loaded.device
     longest = max(task.sizes.lengths)
+    check_positions(task.loaded.model.config, longest)
     attention = choose_attention(
         hardware.attention, task.loaded.model, longest=longest, device=device
     )
@@ -189,8 +207,8 @@ def _engine(task: TrainingTask, trainer: StepTrainer, chosen: ChosenEngine) -> S
     alpha = task.recipe.training.neftune_alpha
     pad: Any = task.loaded.tokenizer.pad_token_id
     checkpoint_layers(inner, chosen.memory.recomputed)
-    if chosen.memory.recomputed and task.loaded.device == "cpu":
-        return_freed_memory()
+    if task.loaded.device == "cpu":
+        (return_freed_memory if chosen.memory.recomputed else keep_freed_memory)()
     if task.ranks.sharded:
         gather_outside_layers(inner)  # the engine tries decoder and head apart from each other
     parts = Parts(
@@ -201,6 +219,7 @@ def _engine(task: TrainingTask, trainer: StepTrainer, chosen: ChosenEngine) -> S
         longest=max(task.sizes.lengths),
         noise=EmbeddingNoise(inner, alpha) if alpha is not None else None,
         backward=trainer.accelerator.backward,
+        around=lambda _last: trainer.maybe_activation_offload_context,
         survives_memory=not task.ranks.sharded,
         announce=task.announce,
         compilation=chosen.compilation,
@@ -237,7 +256,7 @@ def _arguments(task: TrainingTask, optimizer: str, memory: MemoryChoice) -> SFTC
         data_seed=task.recipe.seed,
         use_cpu=loaded.device == "cpu",
         bf16=loaded.device == "cuda" and loaded.dtype == torch.bfloat16,
-        fp16=loaded.device == "cuda" and loaded.dtype == torch.float16,
+        fp16=scales_gradients(loaded),
         report_to=[],
         disable_tqdm=True,
         eval_strategy="no",

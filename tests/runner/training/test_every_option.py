@@ -21,6 +21,7 @@ from runner.base_model.loaded_model import (
 )
 from runner.base_model.model_source import find_model
 from runner.base_model.quantization import loading_arguments
+from runner.digests import file_digest
 from runner.errors import MachineError, UsageError
 from runner.progress import Progress
 from runner.recipe import Lora, Recipe
@@ -139,8 +140,8 @@ def changed(document: Document, changes: Document) -> Document:
 
 
 def learned(seen: Seen) -> object:
-    """Another adapter, byte by byte."""
-    return seen.record.adapter_digest
+    """Other weights, byte by byte; the configuration beside them says what was asked for anyway."""
+    return file_digest(seen.folder.adapter / "adapter_model.safetensors")
 
 
 def modules(seen: Seen) -> object:

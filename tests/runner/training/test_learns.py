@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -44,7 +45,7 @@ def follow(
     after: int = 0,
 ) -> None:
     """Train by plain gradient descent, a row of ids a step, as the trainer calls a callback."""
-    state, control = TrainerState(global_step=after), TrainerControl()
+    state, control = TrainerState(global_step=after, max_steps=100), TrainerControl()
     watch.on_train_begin(ARGUMENTS, state, control)
     for ids in batches:
         model.zero_grad()
@@ -81,6 +82,27 @@ def test_a_module_that_is_not_used_is_named(base: Any) -> None:
     message = r"^2 of 8 adapter tensors got no gradient in the first 5 steps, those of model\.layer"
     with pytest.raises(DataError, match=message + r"s\.1\.self_attn\.v_proj: they learn nothing"):
         follow(model, EveryTensorLearns(model), [PLAIN] * LEARNS_BY_STEP)
+
+
+def test_a_short_run_is_checked_at_its_end(base: Any) -> None:
+    model = adapted(base, target_modules=["q_proj", "v_proj"])
+    watch = EveryTensorLearns(model)
+    state: Any = SimpleNamespace(global_step=1, max_steps=3)
+    watch.on_pre_optimizer_step(None, state, None)  # type: ignore[arg-type]
+    state.global_step = 2
+    with pytest.raises(DataError, match="no gradient"):
+        watch.on_pre_optimizer_step(None, state, None)  # type: ignore[arg-type]
+
+
+def test_steps_that_float16_left_out_do_not_count(base: Any) -> None:
+    model = adapted(base, target_modules=["q_proj", "v_proj"])
+    watch = EveryTensorLearns(model, skipped=lambda: 3)
+    for step in range(7):
+        state: Any = SimpleNamespace(global_step=step, max_steps=100)
+        watch.on_pre_optimizer_step(None, state, None)  # type: ignore[arg-type]
+    state.global_step = 7
+    with pytest.raises(DataError, match="no gradient"):
+        watch.on_pre_optimizer_step(None, state, None)  # type: ignore[arg-type]
 
 
 def test_a_whole_module_that_is_not_used_is_named(base: Any) -> None:

@@ -156,3 +156,47 @@ def test_a_gradient_that_is_no_number_ends_the_run() -> None:
     logs = {"loss": 1.0, "grad_norm": float("nan"), "learning_rate": 0.1}
     with pytest.raises(DataError, match="gradient norm nan at step 1"):
         measured_of(1, None).on_log(None, state, None, logs=logs)  # type: ignore[arg-type]
+
+
+class Overflowing:
+    """A training whose steps in ``at`` overflow float16, logged at every step."""
+
+    def __init__(self, at: set[int]) -> None:
+        self.measured = measured_of(40, None)
+        self.measured.was_skipped = lambda: self.step in at
+        self.step = 0
+
+    def go_on(self) -> None:
+        self.step += 1
+        state: Any = SimpleNamespace(global_step=self.step, max_steps=40)
+        control: Any = SimpleNamespace(should_log=True, should_save=False)
+        norm = float("inf") if self.measured.was_skipped() else 0.5
+        self.measured.on_step_end(None, state, control)  # type: ignore[arg-type]
+        logs = {"loss": 1.0, "grad_norm": norm, "learning_rate": 0.1}
+        self.measured.on_log(None, state, control, logs=logs)  # type: ignore[arg-type]
+
+
+def test_steps_that_overflow_float16_are_left_out_and_told() -> None:
+    training = Overflowing({1, 2, 26})
+    for _ in range(30):
+        training.go_on()
+    assert training.measured.skipped == [1, 2, 26]
+    norms = {point["step"]: point.get("grad_norm") for point in training.measured.history}
+    assert norms[26] is None
+    assert norms[27] == 0.5
+    assert measured_of(1, None).state().keys() == training.measured.state().keys()
+
+
+def test_steps_that_all_overflow_end_the_run() -> None:
+    training = Overflowing(set(range(5, 40)))
+    with pytest.raises(DataError, match="10 steps in a row, up to step 14, overflow float16"):
+        for _ in range(40):
+            training.go_on()
+
+
+def test_an_overflow_does_not_excuse_a_loss_that_is_no_number() -> None:
+    training = Overflowing({1})
+    training.go_on()
+    logs = {"loss": float("nan"), "grad_norm": float("inf")}
+    with pytest.raises(DataError, match="loss is nan"):
+        training.measured._check_finite(logs, 1)

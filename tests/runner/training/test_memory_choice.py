@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from runner.errors import UsageError
 from runner.recipe import Hardware
 from runner.training.computing_memory import Device
 from runner.training.memory_choice import MemoryChoice, choose_memory
@@ -153,3 +155,14 @@ def test_a_model_that_cannot_be_traced_is_estimated_roughly(
     assert rough.computing_bytes(200) == int(200 * 2 * 32 * 4 * 17 * HEAP)
     found = choose_memory(Hardware(), rough, free_bytes=10**9, longest=50, step_tokens=200)
     assert found.reasons[-1].startswith("memory: estimated by width and depth alone")
+
+
+def test_layers_that_are_not_known_cannot_be_recomputed() -> None:
+    with pytest.raises(UsageError, match="this model's layers are not known"):
+        choose_memory(
+            Hardware(activation_checkpointing=True),
+            replace(estimate(), layers=0),
+            free_bytes=10**9,
+            longest=500,
+            step_tokens=8000,
+        )

@@ -108,7 +108,7 @@ def test_what_is_traced_is_what_padded_examples_take(lora: Any, recomputed: int)
     for each in (model, traced):
         checkpoint_layers(each, recomputed)
     taken, batch = really_taken(model, "padded")
-    assert traced_bytes(traced, batch, device="cpu") == pytest.approx(taken, rel=0.01)
+    assert traced_bytes(traced, batch, device="cpu") == pytest.approx(taken, rel=0.015)
 
 
 def test_half_precision_is_traced_too() -> None:
@@ -144,7 +144,7 @@ def test_a_gpu_keeps_a_byte_for_each_value_that_may_be_dropped() -> None:
         traced_bytes(skeleton(FAMILIES["llama"]), batch, device=device)
         for device in ("cuda", "cpu")
     ]
-    assert traced[0] < 0.9 * traced[1]
+    assert traced[0] < 0.95 * traced[1]
 
 
 def test_bytes_are_counted_while_something_holds_them() -> None:

@@ -96,7 +96,13 @@ def average(monkeypatch: pytest.MonkeyPatch) -> None:
     right = StepEngine.gradients
 
     def averaged(
-        engine: StepEngine, rows: Any, *, supervised: int, scale: float = 1.0, cut: Any = None
+        engine: StepEngine,
+        rows: Any,
+        *,
+        supervised: int,
+        scale: float = 1.0,
+        cut: Any = None,
+        **_: Any,
     ) -> torch.Tensor:
         del supervised
         parts = cut or engine.cut([len(row.input_ids) for row in rows])

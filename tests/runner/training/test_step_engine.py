@@ -137,6 +137,9 @@ def test_a_step_that_runs_out_of_memory_is_repeated_with_the_same_gradients(layo
     assert len(said) >= 1
     assert "out of memory with " in said[0]
     assert "the step is repeated with" in said[0]
+    assert engine.computed_tokens <= 2 * sum(LENGTHS)  # what failed is not counted
+    (told,) = engine.changes()
+    assert told.startswith(f"hardware.micro_batch_tokens: {engine.budget.tokens:,} in the end: ")
     before = len(said)
     for parameter in engine.model.parameters():
         parameter.grad = None

@@ -140,3 +140,18 @@ def test_logits_made_in_an_unknown_way_are_refused() -> None:
 
     with pytest.raises(UsageError, match="Strange makes its logits in a way that is not known"):
         give_loss(Strange(LlamaConfig(**SMALL)))
+
+
+def test_chunks_of_logits_are_not_moved_with_the_activations() -> None:
+    """What stands for moving activations elsewhere sees the stored gradient alone."""
+    moved: list[torch.Size] = []
+
+    def away(tensor: torch.Tensor) -> torch.Tensor:
+        moved.append(tensor.shape)
+        return tensor
+
+    head = torch.nn.Linear(8, 50, bias=False).requires_grad_(False)
+    hidden = torch.randn(6, 8, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(away, lambda tensor: tensor):
+        summed_loss(hidden, torch.arange(6), head, chunk=2).backward()
+    assert moved == [hidden.shape]

@@ -73,6 +73,7 @@ def test_fitting_tokens_are_the_largest_number_that_fits(usable: int, tokens: in
 
 
 def test_halving_ends_at_one_token() -> None:
-    half = TokenBudget(tokens=3, reason="so").halve()
-    assert half == TokenBudget(tokens=1, reason="so; halved: out of memory")
-    assert half.halve().tokens == 1
+    half = TokenBudget(tokens=1000, reason="so").halve(300)
+    assert half == TokenBudget(tokens=150, reason="300 at once ran out of memory")
+    assert half.halve(400).tokens == 75
+    assert TokenBudget(tokens=1, reason="so").halve(1).tokens == 1
