@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow test-gpu lint format bench schema clean help
+.PHONY: setup demo test test-slow test-gpu test-quantization lint format bench schema clean help
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
@@ -29,6 +29,14 @@ test-slow: setup ## simulations and kill tests that take minutes
 
 test-gpu: setup  ## tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+# gptqmodel is built here, which takes half a minute. On few cores it crashes for want of a worker,
+# and would compile an extension at its first use. Torch must stay the one that is installed.
+QUANTIZATION_TESTS = $(shell grep -rlE 'importorskip.(package|.(gptqmodel|bitsandbytes|torchao))' tests)
+test-quantization: setup ## tests that need the extras gptq, bitsandbytes and torchao, which it installs
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[gptq,bitsandbytes,torchao]'
+	GPTQMODEL_CPU_WORKERS=2 GPTQMODEL_DISABLE_PACK_EXT=1 \
+		$(BIN)/python -m pytest -n auto --dist loadfile $(QUANTIZATION_TESTS)
 
 lint: setup      ## ruff, strict types, layering
 	$(BIN)/ruff check .

@@ -42,6 +42,17 @@ class LockedModel(Stored):
     architecture: str
 
 
+class LockedQuantized(Stored):
+    """The quantized base that the run made of ``LockedModel``, and that all figures are about."""
+
+    digest: str
+    quantization: dict[str, Any]
+    examples: int
+    tokens: int
+    calibration_digest: str
+    versions: dict[str, str]
+
+
 class Hardware(Stored):
     """The machine, without anything that names it."""
 
@@ -61,6 +72,7 @@ class Lock(Stored):
     run_id: str
     data: LockedData
     model: LockedModel
+    quantized: LockedQuantized | None = None
     versions: dict[str, str]
     hardware: Hardware
     seed: int

@@ -121,6 +121,8 @@ def _reproduce(run: StoredRun) -> Table:
          f"{lock.model.parameters:,} parameters"),
         ("Base model digest", lock.model.digest),
         ("Base model revision", lock.model.revision),
+        ("Quantized base digest", lock.quantized.digest if lock.quantized else None),
+        ("Calibration digest", lock.quantized.calibration_digest if lock.quantized else None),
         ("Data digest", lock.data.digest),
         ("Data revision", lock.data.revision),
         *[(f"Data file {without_paths(f.name)}", f"{f.sha256} · {size(f.bytes)}")

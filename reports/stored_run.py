@@ -23,7 +23,7 @@ from reports.run_records import (
 
 # The order of the path, which a JSON file with sorted keys does not keep. The stage "report" is
 # left out: it ends after the report is written, and would make the second report differ.
-STAGES = ("prepare", "evaluate base", "train", "evaluate adapter")
+STAGES = ("prepare", "quantize", "evaluate base", "train", "evaluate adapter")
 
 _Record = TypeVar("_Record")
 

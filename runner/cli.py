@@ -157,6 +157,20 @@ def preview(
 
 
 @app.command()
+def quantize(
+    recipe: RecipeName,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A new folder for the checkpoint; without it, it stays in the cache."),
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Quantize a recipe's base model with GPTQ, and do nothing else."""
+    _call("runner.commands.quantize:quantize", recipe, out=out, device=device)
+
+
+@app.command()
 def gate(
     run: RunPath,
     recipe: Annotated[
@@ -208,9 +222,22 @@ def evaluate(
     ],
     runs: Runs = Path("runs"),
     device: Device = None,
+    other_base: Annotated[
+        bool,
+        typer.Option(
+            "--other-base", help="Judge an adapter on other base weights than it was trained on."
+        ),
+    ] = False,
 ) -> None:
     """Judge an adapter or model that was trained elsewhere: exit codes as of `gate`."""
-    _call("runner.commands.eval:evaluate", target, recipe=recipe, runs=runs, device=device)
+    _call(
+        "runner.commands.eval:evaluate",
+        target,
+        recipe=recipe,
+        runs=runs,
+        device=device,
+        other_base=other_base,
+    )
 
 
 @app.command()
@@ -279,6 +306,19 @@ def evaluate_subject(
         target=target,
         partial=partial,
     )
+
+
+@app.command(hidden=True)
+def quantize_base(
+    scratch: Path, checkpoint: Path, *, parent: Annotated[int, typer.Option()]
+) -> None:
+    """Quantize one base model; what `run` calls in a fresh process."""
+    from runner.parent import die_with_parent
+
+    code = guarded(lambda: die_with_parent(parent))
+    if code:
+        raise typer.Exit(code)
+    _call("runner.commands.quantize_base:quantize_base_command", scratch, checkpoint)
 
 
 @app.command(hidden=True)

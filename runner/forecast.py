@@ -59,7 +59,7 @@ def forecast_run(
     """
     recipe = plan.recipe
     skeleton = model_skeleton(recipe, plan.model)
-    find_targets(skeleton, recipe.lora, quantized=plan.model.quantization is not None)
+    find_targets(skeleton, recipe.lora, quantized=plan.recipe.quantization.method != "none")
     adapter = count_adapter_parameters(skeleton, recipe.lora)
     train = data.partitions["train"]
     steps = count_steps(recipe.training, train.rows)

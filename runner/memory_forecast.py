@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from runner.base_model.loaded_model import choose_dtype
+from runner.base_model.quantization.stored_bytes import stored_bytes
 from runner.data.preparation import partition_dataset
 from runner.training.attention_choice import choose_attention
 from runner.training.device_memory import free_bytes, memory_in_use
@@ -75,7 +76,7 @@ def forecast_memory(plan: Plan, skeleton: PreTrainedModel, data: PreparedData) -
             longest=rows.longest,
             step_tokens=step_tokens,
         ),
-        weight_bytes=None if plan.model.quantization is None else plan.model.weight_bytes,
+        weight_bytes=stored_bytes(plan.recipe.quantization, plan.model, skeleton, dtype),
     )
     if device == "cpu" and dtype.itemsize == 2 and _validates(plan):  # noqa: PLR2004 - 16 bits
         estimate = replace(estimate, program=estimate.program + VALIDATED_HALF_BYTES)

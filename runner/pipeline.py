@@ -34,6 +34,7 @@ def run_recipe(
     with held(plan.folder):
         stages.start(plan, restart=restart, progress=progress, previous=previous, devices=devices)
         data = stages.prepare(plan, progress)
+        plan = stages.quantize(plan, data, progress)
         stages.evaluate(plan, data, "base", progress)
         adapter = stages.train(plan, data, progress, devices)
         stages.evaluate(plan, data, "adapter", progress)
@@ -45,18 +46,26 @@ def run_recipe(
 
 
 def judge_target(
-    target: str, recipe_file: Path, *, runs: Path, device: str | None, progress: Progress
+    target: str,
+    recipe_file: Path,
+    *,
+    runs: Path,
+    device: str | None,
+    progress: Progress,
+    other_base: bool = False,
 ) -> Outcome:
     """Judge an adapter or a model that was trained elsewhere, by a recipe's evaluation and gates.
 
-    The same stages, without training; nothing is released before it is asked for.
+    The same stages, without training; nothing is released before it is asked for. An adapter that
+    is bound to other base weights than the recipe's is refused unless ``other_base`` is given.
     """
     found = find_target(target)
     plan = plan_for_target(make_plan(recipe_file, runs=runs, device=device), found)
     with held(plan.folder):
         start_target(plan, progress)
         data = stages.prepare(plan, progress)
-        judged = take_in_target(plan, data)
+        plan = stages.quantize(plan, data, progress)
+        judged = take_in_target(plan, data, other_base=other_base)
         stages.evaluate(plan, data, "base", progress)
         stages.evaluate(plan, data, "adapter", progress)
         evidence = stages.weigh(plan, data, judged, progress)

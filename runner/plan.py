@@ -19,6 +19,7 @@ from runner.data.formats.row_formats import plugin_identity
 from runner.data.reading.sources import SourceRecord, pinned_dataset, resolve_source
 from runner.digests import digest_of_json, file_digest
 from runner.errors import DataError, MachineError
+from runner.quantizing.quantized_base import needs_quantizing, with_recorded_base
 from runner.quickstart_data import code_execution_block
 from runner.recipe import Recipe
 from runner.recipe_reading.recipe_file import read_recipe
@@ -153,7 +154,7 @@ def plan_of_run(
             f"{recipe_file}: the recipe, its data, its base model or the installed packages "
             "changed while the run was going on. Run it again."
         )
-    return plan
+    return with_recorded_base(plan)
 
 
 def judges_whole_model(plan: Plan) -> bool:
@@ -179,6 +180,10 @@ def decisions_of(plan: Plan) -> list[str]:
         chosen.append(f"model.dtype: auto is {auto}")
     if recipe.quantization.method == "gptq" and recipe.quantization.kernel == "auto":
         chosen.append(f"quantization.kernel: auto is {trainable_kernel(plan.device)}")
+    if needs_quantizing(recipe.quantization, plan.model):
+        chosen.append(
+            f"quantization: {plan.model.name} is not quantized: the run makes it a GPTQ checkpoint"
+        )
     if plan.target is not None:
         return [*chosen, *plan.target.target.notes]
     execution = code_execution_block(recipe, plan.base_folder)

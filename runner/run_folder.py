@@ -43,6 +43,11 @@ class RunFolder:
         return self.path / "listings"
 
     @property
+    def quantized(self) -> Path:
+        """How the base model was quantized, where the run did that; all else is about that one."""
+        return self.path / "quantized.json"
+
+    @property
     def training(self) -> Path:
         """The record of the finished training."""
         return self.path / "training.json"

@@ -22,12 +22,13 @@ from runner.data.partition import SPLITS
 from runner.data.preparation import PreparedData
 from runner.data.prepared_data import LISTINGS, WHOLE
 from runner.digests import digest_of_json
-from runner.errors import DataError, ExitCode, ProofboxError
-from runner.fresh_process import own_command, own_environment
+from runner.errors import DataError
+from runner.fresh_process import FreshProcessError, own_command, own_environment
 from runner.judgement import check_ledger, check_previous, compared_release, judged
 from runner.plan import Plan, check_writable, judges_whole_model, write_lock
 from runner.previous_release import note_release
 from runner.progress import Progress
+from runner.quantizing.quantized_base import needs_quantizing, recorded_quantized_plan
 from runner.quickstart_data import code_execution_block
 from runner.recipe import GateBlock, Recipe
 from runner.run_folder import RunFolder, remove
@@ -67,24 +68,6 @@ class Outcome:
     release: Path | None
 
 
-class FreshProcessError(ProofboxError):
-    """A fresh process ended with an error that it has already explained."""
-
-    def __init__(self, code: int) -> None:
-        """Keep the exit codes that say something of a user's; all others are defects of ours."""
-        explained = (ExitCode.RECIPE, ExitCode.ENVIRONMENT, ExitCode.INTERRUPTED)
-        killed = code < 0
-        self.exit_code = ExitCode.ENVIRONMENT if killed else ExitCode.DEFECT
-        if code in explained:
-            self.exit_code = ExitCode(code)
-        super().__init__(
-            f"the evaluation was killed by signal {-code}. If the system ran out of memory, lower "
-            "hardware.batch_tokens. The same command continues."
-            if killed
-            else ""
-        )
-
-
 @contextmanager
 def timed(folder: RunFolder, stage: str, *, keep_first: bool = False) -> Iterator[None]:
     """Record the seconds of a stage that finishes; ``keep_first`` where a cache may answer."""
@@ -102,17 +85,16 @@ def start(
     devices: Devices = ONE_DEVICE,
 ) -> None:
     """Refuse what cannot succeed, make the run folder ready, and say what will happen."""
-    from runner.base_model.loaded_model import model_skeleton, quiet_libraries
-    from runner.base_model.quantization import check_quantization
+    from runner.base_model.loaded_model import check_base, model_skeleton, quiet_libraries
     from runner.training.lora import count_adapter_parameters
     from runner.training.lora_targets import find_targets
 
     quiet_libraries()
     check_devices(devices, plan.recipe, plan.device)
-    check_quantization(plan.recipe.quantization, plan.model)
+    check_base(plan.recipe, plan.model, plan.device)
     skeleton = model_skeleton(plan.recipe, plan.model)
     check_layers(devices, skeleton)
-    find_targets(skeleton, plan.recipe.lora, quantized=plan.model.quantization is not None)
+    find_targets(skeleton, plan.recipe.lora, quantized=plan.recipe.quantization.method != "none")
     code_runs_in = check_code_execution(plan)
     check_lm_eval(plan.recipe, plan.base_folder)
     check_trackers(plan.recipe.training.trackers)
@@ -174,6 +156,17 @@ def prepare(plan: Plan, progress: Progress) -> PreparedData:
         decisions=data_decisions(data),
     )
     return data
+
+
+def quantize(plan: Plan, data: PreparedData, progress: Progress) -> Plan:
+    """Quantize a full-precision base where the recipe asks for it; what follows is about that one.
+
+    Gives ``plan`` with the quantized base, which is cached by content.
+    """
+    if not needs_quantizing(plan.recipe.quantization, plan.model):
+        return plan
+    with timed(plan.folder, "quantize", keep_first=True):
+        return recorded_quantized_plan(plan, data, progress)
 
 
 def check_partitions(folder: RunFolder, data: PreparedData, *, sets: bool = True) -> None:
@@ -402,7 +395,9 @@ def _evaluate_in_fresh_process(plan: Plan, subject: Subject, inputs: str) -> Non
     )
     finished = subprocess.run(command, check=False, env=own_environment())
     if finished.returncode != 0:
-        raise FreshProcessError(finished.returncode)
+        raise FreshProcessError(
+            finished.returncode, what="the evaluation", lower="hardware.batch_tokens"
+        )
     seal_evaluation(private, inputs)
     remove(target)
     private.rename(target)

@@ -96,9 +96,25 @@ def _decision(release: Path, digests: Mapping[str, str]) -> dict[str, Any]:
             "trained": "elsewhere" if "subject.json" in digests else "by this run",
         },
         "base": {key: lock["model"][key] for key in ("name", "digest", "revision")},
+        **_quantized(lock),
         "data": {"digest": lock["data"]["digest"]},
         "recipe": {"name": lock["recipe"]["name"], "digest": lock["recipe_digest"]},
         "run": lock["run_id"],
         "proofbox": lock["proofbox"],
         "versions": lock["versions"],
+    }
+
+
+def _quantized(lock: Mapping[str, Any]) -> dict[str, Any]:
+    """The quantized base that the run made of ``base``, where it made one, and what with."""
+    made = lock.get("quantized")
+    if made is None:
+        return {}
+    return {
+        "quantizedBase": {
+            "digest": made["digest"],
+            "quantization": made["quantization"],
+            "calibrationDigest": made["calibration_digest"],
+            "versions": made["versions"],
+        }
     }

@@ -12,7 +12,7 @@ from runner.base_model.model_source import count_parameters, hub_folder, local_m
 from runner.digests import digest_of_json, file_digest
 from runner.errors import MachineError, UsageError
 from runner.stored_json import read_json
-from runner.training.adapter_files import WEIGHTS
+from runner.training.adapter_files import WEIGHTS, bound_to
 
 Kind = Literal["adapter", "model"]
 ADAPTER_CONFIG = "adapter_config.json"
@@ -34,7 +34,8 @@ class Target:
     ``name`` is a Hub id, or the last part of a folder's path. ``digest`` covers every file that is
     judged; of an adapter it is the same as the digest of its folder in the run. ``settings`` are
     those of the adapter's own configuration. ``tokenizer_digest`` is that of the tokenizer that an
-    adapter was judged with; None for a whole model, which is not packed.
+    adapter was judged with; None for a whole model, which is not packed. ``base_weights`` is the
+    digest of the base model's weights that an adapter of proofbox is bound to.
     """
 
     kind: Kind
@@ -47,6 +48,7 @@ class Target:
     settings: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     tokenizer_digest: str | None = None
+    base_weights: str | None = None
 
     @property
     def adapter_digest(self) -> str:
@@ -141,6 +143,7 @@ def _adapter(name: str, folder: Path) -> Target:
         parameters=count_parameters(weights),
         settings={key: _sorted(config[key]) for key in _TOLD if key in config},
         notes=_notes(str(named) if named else ""),
+        base_weights=bound_to(weights),
     )
 
 

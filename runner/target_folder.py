@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
+from runner.base_model.base_weights import weights_digest
 from runner.data.preparation import PreparedData
 from runner.errors import UsageError
 from runner.judgement import check_ledger, check_previous
@@ -17,19 +18,20 @@ from runner.stages import (
     recipe_changed,
     save_tokenizer,
 )
-from runner.stored_json import sync_folder, write_json
+from runner.stored_json import read_json, sync_folder, write_json
 from runner.target import ADAPTER_FILES, FoundTarget, Target
 from runner.training.adapter_files import folder_digest
+
+TOLD = 12  # characters of a digest that a message shows
 
 
 def start_target(plan: Plan, progress: Progress) -> None:
     """Refuse what cannot succeed, make the folder ready, and say what will happen."""
-    from runner.base_model.loaded_model import quiet_libraries
-    from runner.base_model.quantization import check_quantization
+    from runner.base_model.loaded_model import check_base, quiet_libraries
 
     quiet_libraries()
     found = _found(plan)
-    check_quantization(plan.recipe.quantization, plan.model)
+    check_base(plan.recipe, plan.model, plan.device)
     _check_divergence(plan)
     code_runs_in = check_code_execution(plan)
     check_writable(plan.folder.path, needed_bytes=RUN_BYTES)
@@ -69,19 +71,43 @@ def _check_divergence(plan: Plan) -> None:
         )
 
 
-def take_in_target(plan: Plan, data: PreparedData) -> Target:
+def take_in_target(plan: Plan, data: PreparedData, *, other_base: bool = False) -> Target:
     """Copy an adapter into the folder, with the tokenizer it is judged with; record both.
 
     A whole model stays where it is: its digest is recorded.
+
+    Raises:
+        UsageError: the adapter was trained on other base weights, and ``other_base`` is not given.
     """
     found, folder = _found(plan), plan.folder
     target = found.target
     if target.kind == "adapter":
+        target = _on_these_weights(target, plan, other_base=other_base)
         _copy_adapter(found, plan)
         _save_tokenizer(plan, data)
         target = replace(target, tokenizer_digest=folder_digest(folder.tokenizer))
     write_json(folder.target, target.as_json())
     return target
+
+
+def _on_these_weights(target: Target, plan: Plan, *, other_base: bool) -> Target:
+    """Refuse an adapter that is bound to other weights, or note that it was forced on these."""
+    own = weights_digest(plan.model, plan.recipe.quantization)
+    if target.base_weights in (None, own):
+        return target
+    told = (
+        f"the adapter {target.name} was trained on other base weights "
+        f"({str(target.base_weights)[:TOLD]}…) than the recipe's {plan.model.name} ({own[:TOLD]}…)"
+    )
+    if not other_base:
+        raise UsageError(
+            f"{told}. On these it is another artefact than the one that was trained. Judge it by a "
+            "recipe with its own base model and quantization, or say --other-base."
+        )
+    note = f"{told}, and is judged on them by --other-base"
+    lock = read_json(plan.folder.lock)
+    write_json(plan.folder.lock, {**lock, "decisions": [*lock["decisions"], note]})
+    return replace(target, notes=(*target.notes, note))
 
 
 def _copy_adapter(found: FoundTarget, plan: Plan) -> None:

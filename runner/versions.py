@@ -15,7 +15,8 @@ TRACKED = (
 )  # fmt: skip
 # The modules that decide what an adapter learns, and those that decide how it is measured.
 PREPARING = ("runner/data", "runner/digests.py")
-LEARNING = (*PREPARING, "runner/base_model", "runner/training")
+QUANTIZING = ("runner/quantizing", "runner/commands/quantize_base.py")
+LEARNING = (*PREPARING, *QUANTIZING, "runner/base_model", "runner/training")
 MEASURING = (
     "evalsuite", *PREPARING, "runner/benchmarks", "runner/base_model", "runner/training/lora.py",
     "runner/target_model.py", "runner/commands/evaluate_subject.py",

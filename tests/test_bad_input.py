@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,9 +103,13 @@ def no_cuda(recipe: Recipe, folder: Path) -> None:
     recipe["hardware"]["device"] = "cuda"
 
 
-def gptq_of_a_plain_model(recipe: Recipe, folder: Path) -> None:
-    recipe["quantization"] = {"method": "gptq", "bits": 4}
-    recipe["model"]["dtype"] = "float16"
+def awq_checkpoint(recipe: Recipe, folder: Path) -> None:
+    base = folder / "awq"
+    shutil.copytree(recipe["model"]["base"], base)
+    config = json.loads((base / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "awq", "bits": 4}
+    (base / "config.json").write_text(json.dumps(config))
+    recipe["model"]["base"] = str(base)
 
 
 BAD: list[tuple[Change, int, str]] = [
@@ -125,7 +130,7 @@ BAD: list[tuple[Change, int, str]] = [
     (hub_model_offline, 4, "cannot be reached"),
     (hub_data_offline, 4, "somebody/some-data"),
     (no_cuda, 4, "no CUDA device"),
-    (gptq_of_a_plain_model, 2, "not a GPTQ checkpoint"),
+    (awq_checkpoint, 2, "is quantized with awq, which proofbox does not train on"),
 ]
 
 

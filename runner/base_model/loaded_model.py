@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.base_model.gptq_checkpoint import check_zero_points, complete_config, settle
 from runner.base_model.model_source import ModelSource
-from runner.base_model.quantization import loading_arguments
+from runner.base_model.quantization import check_quantization, loading_arguments, settle_loaded
 from runner.base_model.sharded_loading import load_sharded
 from runner.base_model.trained_tokens import add_tokens, make_room, needed_rows
 from runner.errors import MachineError
@@ -16,17 +18,21 @@ from runner.recipe import Model, Recipe
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """A base model on its device, in evaluation mode, with the tokenizer as the recipe sets it."""
+    """A base model on its device, in evaluation mode, with the tokenizer as the recipe sets it.
+
+    ``source`` is where it was loaded from; None for one that was made otherwise.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     device: str
     dtype: torch.dtype
+    source: ModelSource | None = None
 
 
 def choose_device(wanted: str) -> str:
@@ -115,14 +121,14 @@ def load_weights(
         UsageError: the recipe adds tokens, and the model's output head can have no more.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     dtype = choose_dtype(recipe.model, source, device)
     arguments: dict[str, Any] = {
         "dtype": dtype,
         "trust_remote_code": recipe.model.trust_remote_code,
         "attn_implementation": "sdpa",
-        **loading_arguments(recipe.quantization, device),
+        **loading_arguments(recipe.quantization, device, _name_of(dtype)),
     }
     if device == "cuda" and shards == 1:
         arguments["device_map"] = {"": torch.cuda.current_device()}
@@ -130,16 +136,53 @@ def load_weights(
         _loading_explained(source),
         memory_explained("the size of the base model, or use quantization"),
     ):
+        config = _loading_config(recipe.model, source)
         if shards > 1:
-            config = AutoConfig.from_pretrained(
-                source.place, trust_remote_code=recipe.model.trust_remote_code
-            )
             model = load_sharded(source.place, config, shards=shards, **arguments)
         else:
-            model = AutoModelForCausalLM.from_pretrained(source.place, **arguments)
+            model = AutoModelForCausalLM.from_pretrained(source.place, config=config, **arguments)
+        if source.quantization == "gptq":
+            settle(model)
+    settle_loaded(recipe.quantization, model)
     _check_vocabulary(model, tokenizer, source, recipe.lora.trained_tokens)
     make_room(model, tokenizer, recipe.lora.trained_tokens)
-    return LoadedModel(model=model.eval(), tokenizer=tokenizer, device=device, dtype=dtype)
+    return LoadedModel(
+        model=model.eval(), tokenizer=tokenizer, device=device, dtype=dtype, source=source
+    )
+
+
+def _loading_config(block: Model, source: ModelSource) -> PreTrainedConfig:
+    """The configuration that the weights are loaded by.
+
+    Raises:
+        MachineError: it is that of a GPTQ checkpoint which cannot be read without a doubt.
+    """
+    from transformers import AutoConfig
+
+    config: PreTrainedConfig = AutoConfig.from_pretrained(
+        source.place, trust_remote_code=block.trust_remote_code
+    )
+    if source.quantization != "gptq":
+        return config
+    complete_config(config, Path(source.place))
+    check_zero_points(Path(source.place), config.quantization_config)
+    return config
+
+
+def check_base(recipe: Recipe, source: ModelSource, device: str) -> None:
+    """Refuse a base model, method, device and dtype that do not go together, before any weight.
+
+    Raises:
+        UsageError: it says which two exclude each other, or contradict the checkpoint.
+        MachineError: the method's packages are not installed.
+    """
+    with _loading_explained(source):
+        dtype = choose_dtype(recipe.model, source, device)
+    check_quantization(recipe.quantization, source, device=device, dtype=_name_of(dtype))
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def model_skeleton(recipe: Recipe, source: ModelSource) -> PreTrainedModel:

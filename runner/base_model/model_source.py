@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner.base_model.checkpoint_settings import bits_of, method_of
+from runner.base_model.gptq_checkpoint import checkpoint_settings
 from runner.digests import digest_of_json, file_digest
 from runner.errors import MachineError
 
@@ -22,7 +25,8 @@ class ModelSource:
 
     ``place`` is what transformers' ``from_pretrained`` is given: a folder, or a Hub id with
     ``revision`` resolved to a commit. ``name`` is the recipe's own word for it. ``parameters`` is 0
-    where only loading the weights can tell.
+    where only loading the weights can tell. ``quantization`` is the method that its weights are
+    quantized with, and ``quantization_settings`` are its own, as it stores them.
     """
 
     name: str
@@ -38,6 +42,7 @@ class ModelSource:
     vocabulary: int
     quantization: str | None
     quantization_bits: int | None
+    quantization_settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 def find_model(base: str, revision: str | None, *, folder: Path) -> ModelSource:
@@ -80,6 +85,7 @@ def local_model(name: str, folder: Path, *, what: str = "model.base") -> ModelSo
         parameters=sum(map(count_parameters, weights)),
         weight_bytes=sum(path.stat().st_size for path in weights),
         **_shape(config),
+        **_quantization(checkpoint_settings(folder, config) or {}),
     )
 
 
@@ -146,7 +152,6 @@ def _cached_snapshot(name: str, revision: str | None, what: str) -> str:
 
 def _shape(config: dict[str, Any]) -> dict[str, Any]:
     text = config.get("text_config", config)
-    quantization = config.get("quantization_config")
     architectures = config.get("architectures") or [config.get("model_type", "unknown")]
     return {
         "architecture": architectures[0],
@@ -154,8 +159,14 @@ def _shape(config: dict[str, Any]) -> dict[str, Any]:
         "hidden_size": int(text.get("hidden_size", 0)),
         "layers": int(text.get("num_hidden_layers", 0)),
         "vocabulary": int(text.get("vocab_size", 0)),
-        "quantization": quantization.get("quant_method") if quantization else None,
-        "quantization_bits": quantization.get("bits") if quantization else None,
+    }
+
+
+def _quantization(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "quantization": method_of(settings),
+        "quantization_bits": bits_of(settings),
+        "quantization_settings": settings,
     }
 
 

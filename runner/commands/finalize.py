@@ -54,6 +54,7 @@ def finalize(
     if verdict != "PASS":
         progress.announce(f"the verdict of this run is {verdict}: the final fit is not released")
     with held(folder):
+        plan = _on_quantized_base(plan, progress)
         if finished_training(folder.final) is None:
             _fit_on_all(plan, folder.final, progress, shared)
         if not folder.final.reload.is_file():
@@ -61,6 +62,16 @@ def finalize(
     progress.announce(f"final fit: {folder.final.adapter}")
     progress.announce(f"its release: proofbox release {folder.path} --final")
     return ExitCode.PASS
+
+
+def _on_quantized_base(plan: Plan, progress: Progress) -> Plan:
+    """``plan`` with the base that the gated run made of its own, made again where it is gone."""
+    from runner.quantizing.quantized_base import needs_quantizing
+    from runner.stages import prepared, quantize
+
+    if not needs_quantizing(plan.recipe.quantization, plan.model):
+        return plan
+    return quantize(plan, prepared(plan, progress), progress)
 
 
 def _fit_on_all(plan: Plan, final: RunFolder, progress: Progress, devices: Devices) -> None:

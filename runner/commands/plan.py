@@ -15,6 +15,11 @@ from runner.forecast import Forecast, forecast_run
 from runner.memory_forecast import MemoryForecast
 from runner.plan import Plan, lock_of, make_plan
 from runner.progress import Progress
+from runner.quantizing.quantized_base import (
+    cached_quantized_plan,
+    needs_quantizing,
+    quantized_plan,
+)
 from runner.recipe_reading.recipe_file import find_recipe
 from runner.run_folder import held
 from runner.training.trackers import check_trackers
@@ -30,12 +35,13 @@ def plan(
     ``check``: also test that training does as it says (`run --self-test`).
     """
     from runner import stages
-    from runner.base_model.loaded_model import quiet_libraries
+    from runner.base_model.loaded_model import check_base, quiet_libraries
     from runner.stages import finished_stages
 
     quiet_libraries()
     resolved = make_plan(find_recipe(recipe), runs=runs, device=device)
     progress = Progress()
+    check_base(resolved.recipe, resolved.model, resolved.device)
     code_runs_in = stages.check_code_execution(resolved)
     check_trackers(resolved.recipe.training.trackers)
     with held(resolved.folder):
@@ -43,21 +49,26 @@ def plan(
         fresh = not resolved.folder.training.is_file() and not resolved.folder.evaluation.is_dir()
         prepare = stages.prepare if fresh else stages.prepared
         data = prepare(resolved, progress)
-        finished = finished_stages(resolved, data)
+        quantized = cached_quantized_plan(resolved, data, progress)
+        finished = finished_stages(quantized or resolved, data)
     outlooks = gate_outlooks(resolved, data)
     forecast = forecast_run(
-        resolved,
+        quantized or resolved,
         data,
         finished_stages=finished,
         gates=tuple(sentence for sentence, _ in outlooks),
         hopeless_gates=tuple(sentence for sentence, enough in outlooks if not enough),
     )
-    tested = test_training(resolved, data, progress) if check else None
+    tested = None
+    if check:
+        tested = test_training(quantized_plan(resolved, data, progress), data, progress)
     if format == "json":
         tests = {} if tested is None else {"self_test": asdict(tested)}
         text = json.dumps({**lock_of(resolved), "forecast": asdict(forecast), **tests}, indent=1)
     else:
         text = plan_text(resolved, data, forecast)
+        if needs_quantizing(resolved.recipe.quantization, resolved.model):
+            text += f"\n{_quantizing_line(resolved, cached=quantized is not None)}"
         text += f"\n  code         answers' code runs in {code_runs_in}" if code_runs_in else ""
     print(text)  # noqa: T201 - the command's output
     if tested is None:
@@ -142,6 +153,17 @@ def plan_text(resolved: Plan, data: PreparedData, forecast: Forecast) -> str:
         lines.append("  too few examples for these gates:")
         lines += [f"    {sentence}" for sentence in forecast.hopeless_gates]
     return "\n".join(lines)
+
+
+def _quantizing_line(resolved: Plan, *, cached: bool) -> str:
+    """What becomes of a full-precision base, and whether that is done already."""
+    block = resolved.recipe.quantization
+    rows = block.calibration.examples
+    done = "it is in the cache" if cached else "it is not in the cache: the run makes it first"
+    return (
+        f"  quantizing   the base to {block.bits} bits with GPTQ, groups of {block.group_size}, "
+        f"calibrated with up to {rows:,} rows of train; {done}"
+    )
 
 
 def _memory_lines(memory: MemoryForecast) -> list[str]:

@@ -48,11 +48,17 @@ def gathered_again(folder: Path, stored: Evidence) -> Evidence:
         folder=folder / "evaluation",
         base=locked_recipe(folder).evaluation.base,
         identity=stored.identity,
-        base_digest=read_json(folder / "lock.json")["model"]["digest"],
+        base_digest=_base_digest(folder),
         adapter_digest=recorded_digests(folder)[0],
         leaked=read_leaked(folder / LEAKED),
         release=stored.release,
     )
+
+
+def _base_digest(folder: Path) -> str:
+    """Digest of the base that was judged: the recipe's, or what the run quantized it to."""
+    lock = read_json(folder / "lock.json")
+    return str(lock.get("quantized", lock["model"])["digest"])
 
 
 def check_verdict(folder: Path) -> Iterator[Disagreement]:

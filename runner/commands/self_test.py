@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from runner.errors import ExitCode
 from runner.plan import Plan, make_plan
 from runner.progress import Progress
+from runner.quantizing.quantized_base import quantized_plan
 from runner.recipe_reading.recipe_file import find_recipe
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def self_test_command(recipe: str, *, device: str | None) -> ExitCode:
     progress = Progress()
     with TemporaryDirectory(prefix="proofbox-self-test-") as runs:
         plan = make_plan(find_recipe(recipe), runs=Path(runs), device=device)
-        tested = test_training(plan, stages.prepared(plan, progress), progress)
+        data = stages.prepared(plan, progress)
+        tested = test_training(quantized_plan(plan, data, progress), data, progress)
     show(tested)
     return exit_code(tested)
 
@@ -42,12 +44,11 @@ def test_training(plan: Plan, data: PreparedData, progress: Progress) -> SelfTes
         MachineError: the memory does not suffice for a few examples.
         DataError, UsageError: what training the recipe would end with at once.
     """
-    from runner.base_model.loaded_model import load_model, memory_explained
-    from runner.base_model.quantization import check_quantization
+    from runner.base_model.loaded_model import check_base, load_model, memory_explained
     from runner.data.preparation import partition_dataset
     from runner.training.self_test import self_test
 
-    check_quantization(plan.recipe.quantization, plan.model)
+    check_base(plan.recipe, plan.model, plan.device)
     started = time.perf_counter()
     with (
         TemporaryDirectory(prefix="proofbox-self-test-") as folder,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from runner.cache import beside, sync_files
 from runner.data.prepared_data import LISTINGS, PreparedData, prepared_data_from_json
 from runner.data.reading.file_stat_digests import cached_file_digest
-from runner.digests import digest_of_json, file_digest, text_digest
+from runner.digests import digest_of_json, file_digest
 from runner.errors import MachineError
 from runner.stored_json import read_json, sync_folder, write_json
 
@@ -64,22 +62,10 @@ def store_prepared(target: Path, build: Callable[[Path], PreparedData]) -> Prepa
 
     Where another process was quicker, its entry is used: both hold the same.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MachineError(
-            f"{target.parent}: the cache cannot be written ({error.strerror}). The environment "
-            "variable PROOFBOX_CACHE can name another folder."
-        ) from None
-    _sweep(target.parent)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{_host()}.{os.getpid()}.", dir=target.parent, ignore_cleanup_errors=True
-    ) as temporary:
-        folder = Path(temporary) / "entry"
-        folder.mkdir()
+    with beside(target) as folder:
         built = build(folder)
         _write_record(folder, built)
-        _sync_files(folder)
+        sync_files(folder)
         try:
             folder.rename(target)
         except OSError:
@@ -94,33 +80,3 @@ def _write_record(folder: Path, built: PreparedData) -> None:
     listings = {name: file_digest(folder / name) for name in LISTINGS}
     digest = digest_of_json([values, listings])
     write_json(folder / RECORD, {"data": values, "listings": listings, "digest": digest})
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what processes of this machine left here when they were killed."""
-    for path in folder.glob(f".{_host()}.*"):
-        process = path.name.split(".")[2]
-        if process.isdecimal() and not _is_alive(int(process)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _host() -> str:
-    """A short name of this machine: a cache may be shared by several."""
-    return text_digest(socket.gethostname())[:8]
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _sync_files(folder: Path) -> None:
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    sync_folder(folder)

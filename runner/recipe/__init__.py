@@ -41,7 +41,7 @@ from runner.recipe.dataset import (
 )
 from runner.recipe.evaluation import Evaluation, GenerationTask, HeldOutSet, LmEval
 from runner.recipe.gate import Claim, GateBlock, Release
-from runner.recipe.learning import Hardware, Lora, Model, Quantization, Training
+from runner.recipe.learning import Calibration, Hardware, Lora, Model, Quantization, Training
 from runner.recipe.recipe import Recipe
 from runner.recipe.template import Template
 
@@ -49,6 +49,7 @@ __all__ = [
     "INTEGRAL",
     "Benchmark",
     "Block",
+    "Calibration",
     "Choices",
     "Claim",
     "CodeExecutionBlock",

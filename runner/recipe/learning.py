@@ -44,23 +44,70 @@ class Model(Block):
     )
 
 
+class Calibration(Block):
+    """Rows that GPTQ measures its rounding error on, while it quantizes a base model."""
+
+    examples: Count = Field(
+        default=128,
+        description="Rows of the train partition, as the template renders them.",
+        examples=[256],
+    )
+    max_length: Count | None = Field(
+        default=None,
+        description="Tokens that are kept of each; null for template.max_length.",
+        examples=[512, None],
+    )
+
+
 class Quantization(Block):
     """How the base model's weights are stored."""
 
-    method: Literal["none", "gptq"] = Field(
+    method: Literal["none", "gptq", "bitsandbytes", "torchao"] = Field(
         default="none",
-        description="none: as they are. gptq: the base model is a GPTQ checkpoint.",
+        description="none: as they are. gptq: a GPTQ checkpoint, or one made of the base model by "
+        "the run. bitsandbytes, torchao: rounded while they are loaded, without calibration.",
         examples=["gptq"],
     )
     bits: Literal[2, 3, 4, 8] | None = Field(
         default=None,
-        description="Bits per weight of the GPTQ checkpoint; null without quantization.",
+        description="Bits per weight; null without quantization. gptq: 2, 4 or 8. bitsandbytes: 4 "
+        "(NF4, its scales quantized too) or 8 (int8). torchao: 8, or 4 on CUDA.",
         examples=[4, None],
     )
     kernel: Literal["auto", "torch", "triton"] = Field(
         default="auto",
         description="Which GPTQ kernel multiplies. auto: the fastest here that can train.",
         examples=["torch"],
+    )
+    group_size: Literal[32, 64, 128, -1] = Field(
+        default=128,
+        description="Weights that share one GPTQ scale; -1 for a whole row. Smaller: more "
+        "accurate, larger files. An existing checkpoint has its own.",
+        examples=[64],
+    )
+    desc_act: Flag = Field(
+        default=False,
+        description="Whether GPTQ rounds the columns that matter most first: often more accurate, "
+        "slower to compute with. An existing checkpoint has its own.",
+        examples=[True],
+    )
+    sym: Flag = Field(
+        default=True,
+        description="Whether GPTQ's grid is symmetric about zero. An existing checkpoint has its "
+        "own.",
+        examples=[False],
+    )
+    damp: Annotated[Number, Field(gt=0, lt=1)] = Field(
+        default=0.05,
+        description="Share of the mean diagonal that is added to GPTQ's Hessian before it is "
+        "inverted (arXiv 2210.17323). More: stabler, less exact.",
+        examples=[0.01],
+    )
+    calibration: Calibration = Field(
+        default=Calibration(),
+        description="What GPTQ quantizes the base model with; not for a checkpoint that is "
+        "quantized already.",
+        examples=[{"examples": 256}],
     )
 
 

@@ -16,8 +16,13 @@ LEARNING_BLOCKS = ("quantization", "lora", "training", "hardware")
 # of these and sees the option read.
 READ_ELSEWHERE: Mapping[str, str] = {
     "quantization.method": "loading the base model",
-    "quantization.bits": "the check of a GPTQ checkpoint, before a run starts",
+    "quantization.bits": "the check of the base model, before a run starts",
     "quantization.kernel": "loading the base model, where it is a GPTQ checkpoint",
+    "quantization.group_size": "quantizing the base model, or the check of a GPTQ checkpoint",
+    "quantization.desc_act": "quantizing the base model, or the check of a GPTQ checkpoint",
+    "quantization.sym": "quantizing the base model, or the check of a GPTQ checkpoint",
+    "quantization.damp": "quantizing the base model",
+    "quantization.calibration": "quantizing the base model",
     "training.epochs": "counting the steps, where training.max_steps is null",
     "hardware.device": "planning",
     "hardware.threads": "planning",

@@ -1,4 +1,4 @@
-"""Rules across keys about how it is learned: model, training, hardware; LoRA has its own."""
+"""Rules across keys about learning: model, training; quantization and LoRA have their own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from runner.recipe_reading.dataset_rules import is_local, sources_of, why_no_rows
 from runner.recipe_reading.finding import Finding, sentences
 from runner.recipe_reading.lora_rules import LORA_RULES
+from runner.recipe_reading.quantization_rules import QUANTIZATION_RULES
 from runner.recipe_reading.recipe_view import RecipeView
 
-# Quantization and model
+# Model
 
 
 def folder_has_no_revision(recipe: RecipeView) -> Iterator[Finding]:
@@ -18,50 +19,6 @@ def folder_has_no_revision(recipe: RecipeView) -> Iterator[Finding]:
     if is_local(base) and recipe.value("model", "revision") is not None:
         message = "this has no effect: only Hub models have revisions. Remove it."
         yield Finding(path=("model", "revision"), message=message, at_key=True)
-
-
-def gptq_has_bits(recipe: RecipeView) -> Iterator[Finding]:
-    """A GPTQ checkpoint says how many bits it has."""
-    gptq = recipe.value("quantization", "method") == "gptq"
-    if gptq and recipe.value("quantization", "bits") is None:
-        message = "method gptq needs bits. Add the checkpoint's own, for example bits: 4"
-        yield Finding(path=("quantization",), message=message, at_key=True)
-
-
-def gptq_options_need_gptq(recipe: RecipeView) -> Iterator[Finding]:
-    """Bits and kernel are given for a GPTQ checkpoint alone."""
-    if recipe.value("quantization", "method") == "gptq":
-        return
-    for key, default in (("bits", None), ("kernel", "auto")):
-        if recipe.value("quantization", key) != default:
-            message = sentences(
-                "this has no effect with quantization.method: none",
-                "Write method: gptq if the base model is a GPTQ checkpoint.",
-            )
-            yield Finding(path=("quantization", key), message=message, at_key=True)
-
-
-def gptq_computes_in_half(recipe: RecipeView) -> Iterator[Finding]:
-    """GPTQ kernels compute in 16 bits."""
-    gptq = recipe.value("quantization", "method") == "gptq"
-    if gptq and recipe.value("model", "dtype") == "float32":
-        message = sentences(
-            "float32 excludes quantization.method: gptq",
-            "Its kernels compute in float16 or bfloat16.",
-        )
-        yield Finding(path=("model", "dtype"), message=message)
-
-
-def triton_fits(recipe: RecipeView) -> Iterator[Finding]:
-    """The Triton kernel runs on a GPU, and not with 3 bits."""
-    if recipe.value("quantization", "kernel") != "triton":
-        return
-    path = ("quantization", "kernel")
-    if recipe.value("hardware", "device") == "cpu":
-        message = "triton needs a GPU, and hardware.device is cpu. Use torch or auto."
-        yield Finding(path=path, message=message)
-    if recipe.value("quantization", "bits") == 3:  # noqa: PLR2004 - gptqmodel: 2, 4 or 8
-        yield Finding(path=path, message="triton cannot compute with 3 bits. Use torch or auto.")
 
 
 # Training
@@ -109,10 +66,7 @@ def validation_is_not_test(recipe: RecipeView) -> Iterator[Finding]:
 
 LEARNING_RULES = (
     folder_has_no_revision,
-    gptq_has_bits,
-    gptq_options_need_gptq,
-    gptq_computes_in_half,
-    triton_fits,
+    *QUANTIZATION_RULES,
     *LORA_RULES,
     length_is_given_once,
     validation_has_rows,

@@ -13,18 +13,6 @@ from runner.recipe_reading.recipe_view import RecipeView
 _PATTERNS = ("rank_pattern", "alpha_pattern")
 
 
-def variant_fits_gptq(recipe: RecipeView) -> Iterator[Finding]:
-    """DoRA and PiSSA read the base model's weights, which a GPTQ checkpoint has packed."""
-    variant = recipe.value("lora", "variant")
-    gptq = recipe.value("quantization", "method") == "gptq"
-    if gptq and variant in ("dora", "pissa"):
-        message = sentences(
-            f"{variant} excludes quantization.method: gptq",
-            "It needs the base model's own weights. Use lora or rslora.",
-        )
-        yield Finding(path=("lora", "variant"), message=message)
-
-
 def dropout_leaves_something(recipe: RecipeView) -> Iterator[Finding]:
     """Some of the adapter's inputs are left."""
     if recipe.value("lora", "dropout") == 1:
@@ -127,7 +115,6 @@ def _expression_fault(text: str) -> str | None:
 
 
 LORA_RULES = (
-    variant_fits_gptq,
     dropout_leaves_something,
     targets_can_match,
     exclusions_can_match,

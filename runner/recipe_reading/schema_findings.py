@@ -47,6 +47,10 @@ _ADVICE: dict[tuple[str | int, str], str] = {
     ("temperature", "exclusiveMinimum"): "For the likeliest token each time remove this, and "
     "write do_sample: false.",
     ("weight", "exclusiveMinimum"): "To leave a source out, remove it.",
+    ("contents", "const"): "A merged model is another artefact than the adapter that is judged, "
+    "and a quantized base cannot be merged into. Merge the released adapter into the "
+    "full-precision base with peft (merge_and_unload), and judge what comes out: proofbox eval "
+    "MERGED --recipe THIS.",
 }
 # Keys of trainers that choose a checkpoint by how a partition comes out.
 _CHOOSING = (

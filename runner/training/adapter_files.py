@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+# In the weights' own header, so that it goes where they go: digest of the base model's weights.
+BASE_WEIGHTS = "proofbox_base_weights"
+_HEADER = 8  # bytes that say how long it is, and what it is padded to
 
 
 def save_adapter(
@@ -24,6 +27,7 @@ def save_adapter(
     target: Path,
     *,
     base: str,
+    base_weights: str | None = None,
     initial: Mapping[str, torch.Tensor] | None = None,
 ) -> str:
     """Save the adapter in one step and return its digest.
@@ -32,6 +36,7 @@ def save_adapter(
         model: The base model with the adapter.
         target: The adapter's folder.
         base: Written as the base model's name, instead of a path of this machine.
+        base_weights: Digest of the base model's weights, which the adapter is bound to.
         initial: The adapter before training where its start changed the base weights (PiSSA): then
             the difference is saved, as a plain LoRA on the untouched base model.
     """
@@ -41,6 +46,8 @@ def save_adapter(
     (temporary / "README.md").unlink(missing_ok=True)
     if initial is not None:
         _subtract(temporary, initial)
+    if base_weights is not None:
+        _bind(temporary / WEIGHTS, base_weights)
     config = json.loads((temporary / CONFIG).read_text(encoding="utf-8"))
     write_json(temporary / CONFIG, {**_sorted(config), "base_model_name_or_path": base})
     (temporary / WEIGHTS).chmod(0o644)  # safetensors writes for its owner alone
@@ -54,6 +61,36 @@ def folder_digest(folder: Path) -> str:
     """SHA-256 over the names and contents of every file: weights and configuration count alike."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return digest_of_json({p.relative_to(folder).as_posix(): file_digest(p) for p in files})
+
+
+def _bind(weights: Path, base_weights: str) -> None:
+    """Write the base model's digest into the header of a safetensors file.
+
+    safetensors itself writes a header's own values in another order each time.
+    """
+    content = weights.read_bytes()
+    header = _header(weights)
+    end = _HEADER + int.from_bytes(content[:_HEADER], "little")
+    header["__metadata__"] = {**header.get("__metadata__", {}), BASE_WEIGHTS: base_weights}
+    written = json.dumps(header, separators=(",", ":")).encode()
+    written += b" " * (-len(written) % _HEADER)
+    weights.write_bytes(len(written).to_bytes(_HEADER, "little") + written + content[end:])
+
+
+def bound_to(weights: Path) -> str | None:
+    """Digest of the base model's weights that an adapter's file names; None where it names none.
+
+    Raises:
+        ValueError: the file has no safetensors header.
+    """
+    named: str | None = _header(weights).get("__metadata__", {}).get(BASE_WEIGHTS)
+    return named
+
+
+def _header(weights: Path) -> dict[str, Any]:
+    with weights.open("rb") as file:
+        header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(_HEADER), "little")))
+    return header
 
 
 def initial_matrices(model: PeftModel) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from runner.base_model.base_weights import weights_digest
 from runner.base_model.loaded_model import LoadedModel
 from runner.base_model.sharded_loading import hold_whole_adapter
 from runner.base_model.trained_tokens import token_ids
@@ -24,6 +25,7 @@ from runner.training.adapter_probe import probe_of, save_probe
 from runner.training.checkpoints import checkpoint_step, newest_intact
 from runner.training.device_memory import peak_memory, restart_peak
 from runner.training.devices import Strategy
+from runner.training.gradient_passage import check_passage
 from runner.training.lora import adapted_modules, attach_adapter, trainable_tensors
 from runner.training.ranks import ALONE, Ranks, digest_of_tensors
 from runner.training.sessions import Session, session
@@ -135,9 +137,17 @@ def train_adapter(
         task.model, rows, token_ids=task.token_ids
     )  # in every process: weights may be shared out
     peak = max(ranks.of_all(peak_memory(loaded.device)))
+    source = loaded.source
+    bound = None if source is None else weights_digest(source, recipe.quantization)
 
     def saved() -> TrainedAdapter:
-        digest = save_adapter(task.model, folder.adapter, base=recipe.model.base, initial=initial)
+        digest = save_adapter(
+            task.model,
+            folder.adapter,
+            base=recipe.model.base,
+            base_weights=bound,
+            initial=initial,
+        )
         save_probe(probe, folder.probe)
         record = _record(task, trainer, digest, decisions, peak=peak, sessions=sessions)
         write_json(folder.training, asdict(record))
@@ -172,6 +182,7 @@ def _task(
     check_tokens_occur(rows, dict(zip(trained, ids, strict=True)))
     model = attach_adapter(loaded.model, recipe.lora, seed=recipe.seed, token_ids=ids)
     hold_whole_adapter(model)
+    check_passage(model)
     return TrainingTask(
         recipe=recipe,
         loaded=loaded,

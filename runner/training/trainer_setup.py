@@ -66,6 +66,7 @@ def make_trainer(
     task: TrainingTask, validate: Callable[[Any, int], float] | None
 ) -> tuple[StepTrainer, tuple[str, ...]]:
     """A trainer ready to start, and the decisions that were left to the machine, as sentences."""
+    from runner.training.adapter_precision import adapter_precision
     from runner.training.measured import Measured
     from runner.training.same_adapter import SameAdapter
     from runner.training.trainer import StepTrainer
@@ -82,19 +83,20 @@ def make_trainer(
         validate_every=training.validate_every,
         validate=None if validate is None else lambda: validate(task.model, pad),
     )
-    trainer = StepTrainer(
-        shares=StepShares(
-            task.rows, task.schedule, task.sizes, rank=task.ranks.rank, ranks=task.ranks.count
-        ),
-        measured=measured,
-        make_engine=lambda trainer: _engine(task, trainer, engine),
-        sharded=task.ranks.sharded,
-        model=task.model,
-        args=_arguments(task, optimizer, engine.memory),
-        train_dataset=task.rows,
-        processing_class=tokenizer,
-        callbacks=[measured, _watch(task, measured), SameAdapter(task.model, task.ranks)],
-    )
+    with adapter_precision(task.model):
+        trainer = StepTrainer(
+            shares=StepShares(
+                task.rows, task.schedule, task.sizes, rank=task.ranks.rank, ranks=task.ranks.count
+            ),
+            measured=measured,
+            make_engine=lambda trainer: _engine(task, trainer, engine),
+            sharded=task.ranks.sharded,
+            model=task.model,
+            args=_arguments(task, optimizer, engine.memory),
+            train_dataset=task.rows,
+            processing_class=tokenizer,
+            callbacks=[measured, _watch(task, measured), SameAdapter(task.model, task.ranks)],
+        )
     measured.was_skipped = lambda: trainer.accelerator.optimizer_step_was_skipped
     _only_our_output(trainer)
     # Nothing wraps the model: the trainer itself adds up the gradients of all ranks.

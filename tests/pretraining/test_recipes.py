@@ -27,6 +27,16 @@ def test_the_json_twin_is_the_same_recipe() -> None:
     assert differences("quickstart.yaml", "quickstart-json.json") == {".name", ".description"}
 
 
+def test_the_quantized_twin_differs_in_the_base_s_weights_alone() -> None:
+    assert differences("quickstart.yaml", "quickstart-gptq.yaml") == {
+        ".name",
+        ".description",
+        ".quantization.method",
+        ".quantization.bits",
+        ".quantization.group_size",
+    }
+
+
 def test_the_second_recipe_differs_in_one_hyper_parameter() -> None:
     assert differences("quickstart.yaml", "quickstart-attention.yaml") == {
         ".name",

@@ -184,3 +184,23 @@ def test_tables_have_as_many_cells_as_columns(final_folder: Path, final: bool) -
             if before.startswith("|"):
                 assert cells == widths["now"], line
             widths["now"] = cells
+
+
+def test_a_base_that_the_run_quantized_is_named_with_its_digest_and_how_to_make_it(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    lock = json.loads((folder / "lock.json").read_text())
+    quantized = {
+        "digest": "7" * 64, "quantization": {"method": "gptq", "bits": 4}, "examples": 128,
+        "tokens": 14496, "calibration_digest": "8" * 64, "versions": {"gptqmodel": "7.6.0"},
+    }  # fmt: skip
+    (folder / "lock.json").write_text(json.dumps({**lock, "quantized": quantized}))
+    _, body = split(model_card(folder, final=False))
+    assert "made by: proofbox quantize recipe.yaml --out base-gptq" in body
+    assert 'from_pretrained("base-gptq")' in body
+    assert f"(digest `{lock['model']['digest']}`), quantized by the recipe to 4 bits" in body
+    assert f"gptqmodel 7.6.0): digest `{'7' * 64}`" in body
+    _, plain = split(model_card(run_folder, final=False))
+    assert "quantize" not in plain

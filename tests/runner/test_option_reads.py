@@ -56,8 +56,9 @@ def test_dumping_comparing_and_copying_read_nothing(recipe: Recipe) -> None:
         recipe.model_dump(mode="json")
     )
     assert noting.model_dump_json() == recipe.model_dump_json()
-    for block in (noting.lora, noting.training, noting.hardware, noting.quantization):
-        assert dict(block) == block.model_dump()
+    for name in LEARNING_BLOCKS:
+        block = getattr(noting, name)
+        assert dict(block) == dict(getattr(recipe, name))
         assert repr(block).startswith(type(block).__name__)
         assert block == block.model_copy()
         assert block == copy.deepcopy(block)
@@ -98,6 +99,16 @@ def test_a_training_fails_where_options_are_read_by_nobody(recipe: Recipe, tmp_p
 
 
 GPTQ = {"quantization": {"method": "gptq", "bits": 4}}
+ROUNDED = {
+    "quantization": {
+        **GPTQ["quantization"],
+        "group_size": 64,
+        "desc_act": False,
+        "sym": True,
+        "damp": 0.1,
+        "calibration": {},
+    }
+}
 LONG = {"training": {"epochs": 2, "batch_size": 4}}
 
 
@@ -106,6 +117,19 @@ def check_bits(recipe: Recipe) -> None:
     other = replace(source, quantization="gptq", quantization_bits=8)
     with pytest.raises(UsageError, match="quantized to 8 bits"):
         check_quantization(recipe.quantization, other)
+
+
+def check_rounding(recipe: Recipe) -> None:
+    """Against a checkpoint that is rounded in another way."""
+    source = find_model(recipe.model.base, None, folder=Path("/"))
+    settings = {"group_size": 32, "desc_act": True, "sym": False}
+    other = replace(source, quantization="gptq", quantization_settings=settings)
+    block = recipe.quantization
+    for key in ("group_size", "desc_act", "sym", "damp", "calibration"):
+        one = block.model_copy()
+        one.model_fields_set.intersection_update({"method", "bits", key})
+        with pytest.raises(UsageError, match=f"quantization.{key}"):
+            check_quantization(one, other)
 
 
 def plan(recipe: Recipe) -> None:
@@ -117,6 +141,10 @@ READERS: dict[str, tuple[dict[str, Any], Callable[[Recipe], object]]] = {
     "quantization.method": ({}, lambda recipe: loading_arguments(recipe.quantization, "cpu")),
     "quantization.bits": (GPTQ, check_bits),
     "quantization.kernel": (GPTQ, lambda recipe: loading_arguments(recipe.quantization, "cpu")),
+    **{
+        f"quantization.{key}": (ROUNDED, check_rounding)
+        for key in ("group_size", "desc_act", "sym", "damp", "calibration")
+    },
     "training.epochs": (LONG, lambda recipe: count_steps(recipe.training, 10)),
     "hardware.device": ({}, plan),
     "hardware.threads": ({}, plan),
@@ -137,6 +165,6 @@ def test_what_is_read_elsewhere_is_read_there(
     # For planning, which reads the recipe's file itself.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("runner.plan.read_recipe", lambda *_, **__: reads.recipe)
-    monkeypatch.setattr("runner.base_model.quantization._require_gptqmodel", lambda: None)
+    monkeypatch.setattr("runner.base_model.quantization.checks.require_packages", lambda _: None)
     read(reads.recipe)
     assert option in reads.seen

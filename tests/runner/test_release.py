@@ -25,7 +25,7 @@ from runner.commands.verify import verify
 from runner.errors import UsageError
 from runner.hub_upload import push_release
 from runner.run_folder import RunFolder
-from runner.statement import CHECKSUMS, NOT_SUBJECTS, STATEMENT
+from runner.statement import CHECKSUMS, NOT_SUBJECTS, STATEMENT, statement_of
 from runner.stored_json import read_json
 from runner.training.adapter_files import folder_digest
 from tests.conftest import ROOT
@@ -64,6 +64,24 @@ def test_the_statement_says_what_was_decided(released_run: RunFolder) -> None:
     lock = read_json(released_run.lock)
     assert predicate["base"]["digest"] == lock["model"]["digest"]
     assert predicate["versions"] == lock["versions"]
+
+
+def test_the_statement_names_a_base_that_the_run_quantized(release_copy: Path) -> None:
+    lock = json.loads((release_copy / "lock.json").read_text())
+    made = {
+        "digest": "7" * 64, "quantization": {"bits": 4}, "calibration_digest": "8" * 64,
+        "versions": {"gptqmodel": "7.6.0"},
+    }  # fmt: skip
+    parts = {"adapter_files": ["adapter_config.json"], "tokenizer_files": ["tokenizer.json"]}
+    before = statement_of(release_copy, fit="judged", **parts)["predicate"]
+    assert "quantizedBase" not in before
+    (release_copy / "lock.json").write_text(json.dumps({**lock, "quantized": made}))
+    after = statement_of(release_copy, fit="judged", **parts)["predicate"]
+    assert after["base"] == before["base"]
+    assert after["quantizedBase"] == {
+        "digest": "7" * 64, "quantization": {"bits": 4}, "calibrationDigest": "8" * 64,
+        "versions": {"gptqmodel": "7.6.0"},
+    }  # fmt: skip
 
 
 def test_sha256sum_checks_a_release(released_run: RunFolder) -> None:

@@ -434,6 +434,14 @@ class TestSigned:
         assert "signs another statement than the one beside it" in capsys.readouterr().err
 
 
+def test_a_base_that_the_run_quantized_is_the_one_that_was_judged(release_copy: Path) -> None:
+    stored = read_evidence(release_copy / "evidence.json")
+    lock = read_json(release_copy / "lock.json")
+    assert gathered_again(release_copy, stored).base_digest == lock["model"]["digest"]
+    write_json(release_copy / "lock.json", {**lock, "quantized": {"digest": "7" * 64}})
+    assert gathered_again(release_copy, stored).base_digest == "7" * 64
+
+
 def make_keys(folder: Path) -> tuple[Path, Path]:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import (

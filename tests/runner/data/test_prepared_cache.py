@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from runner.data import preparation, prepared_cache
+from runner import cache as shared_cache
+from runner.data import preparation
 from runner.data.labels.example_maker import example_maker
 from runner.data.preparation import preparation_key
 from runner.data.prepared_cache import read_prepared, store_prepared
@@ -279,7 +280,7 @@ def dead_process() -> int:
 def test_what_dead_processes_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
     write(tmp_path, rows(50))
     cache = tmp_path / "cache" / "prepared"
-    host = prepared_cache._host()
+    host = shared_cache.host()
     dead = dead_process()
     gone = [f".{host}.{dead}.abc_d1"]
     stay = [
@@ -303,7 +304,7 @@ def test_the_folder_of_a_building_is_named_so_that_it_can_be_swept(tmp_path: Pat
         tmp_path, on_progress=lambda *_: seen.extend(leftovers(tmp_path / "cache" / "prepared"))
     )
     assert seen
-    assert {name.rsplit(".", 1)[0] for name in seen} == {f".{prepared_cache._host()}.{os.getpid()}"}
+    assert {name.rsplit(".", 1)[0] for name in seen} == {f".{shared_cache.host()}.{os.getpid()}"}
     assert entries(tmp_path) == [data.key]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from runner.base_model.loaded_model import (
     quiet_libraries,
 )
 from runner.base_model.model_source import find_model
-from runner.base_model.quantization import loading_arguments
+from runner.base_model.quantization import check_quantization, loading_arguments
 from runner.digests import file_digest
 from runner.errors import MachineError, UsageError
 from runner.progress import Progress
@@ -242,6 +244,41 @@ def test_quantization_chooses_how_a_base_is_loaded(document: Document) -> None:
         loading(kernel="triton")
 
 
+OWN = {"bits": 4, "group_size": 32, "desc_act": False, "sym": True}
+
+
+@pytest.fixture
+def gptq_folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
+    """A model that says of itself that it is a GPTQ checkpoint."""
+    folder = shutil.copytree(tiny_model_folder, tmp_path / "gptq")
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", **OWN}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("group_size", 64),
+        ("desc_act", True),
+        ("sym", False),
+        ("damp", 0.01),
+        ("calibration", {"examples": 7}),
+    ],
+)
+def test_how_gptq_rounds_is_held_against_a_checkpoint(
+    key: str, value: Any, document: Document, gptq_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a base that is not quantized they decide how it will be: tests/runner/quantizing."""
+    monkeypatch.setattr("runner.base_model.quantization.checks.require_packages", lambda _: None)
+    source = find_model(str(gptq_folder), None, folder=Path("/"))
+    check_quantization(recipe_of(document, quantization=GPTQ).quantization, source)
+    block = recipe_of(document, quantization={**GPTQ, key: value}).quantization
+    with pytest.raises(UsageError, match=f"quantization.{key}: "):
+        check_quantization(block, source)
+
+
 def test_special_tokens_are_added_as_such(document: Document) -> None:
     def shown(**lora: Any) -> str:
         recipe = recipe_of(document, lora={"trained_tokens": ["<|x|>"], **lora})
@@ -281,6 +318,10 @@ OTHERWISE: dict[str, Callable[..., None]] = {
     "quantization.method": test_quantization_chooses_how_a_base_is_loaded,
     "quantization.bits": test_quantization_chooses_how_a_base_is_loaded,
     "quantization.kernel": test_quantization_chooses_how_a_base_is_loaded,
+    **{
+        f"quantization.{key}": test_how_gptq_rounds_is_held_against_a_checkpoint
+        for key in ("group_size", "desc_act", "sym", "damp", "calibration")
+    },
     "lora.bias": test_biases_are_trained,
     "lora.special_tokens": test_special_tokens_are_added_as_such,
     "training.epochs": test_epochs_say_how_long,
