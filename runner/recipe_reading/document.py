@@ -17,7 +17,7 @@ from runner.recipe_reading.yaml_reader import read_yaml
 
 SUFFIXES = (".yaml", ".yml", ".json")
 # A recipe has about 3 kB. The bound keeps data given by mistake from being parsed for minutes.
-_MAX_BYTES = 131_072
+_MAX_BYTES = 262_144
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from runner.recipe_reading.draft import KeyPath
 def sentences(first: str, *more: str) -> str:
     """A message of one sentence, without a full stop, or of several; empty ones are left out."""
     rest = " ".join(filter(None, more))
-    return f"{first}. {rest}" if rest else first
+    return f"{first.removesuffix('.')}. {rest}" if rest else first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
