@@ -94,6 +94,7 @@ def test_a_run_binds_its_adapter_without_touching_its_tensors(
     assert list(json.loads(file.read_bytes()[8:start])["__metadata__"]) == ["format", BASE_WEIGHTS]
 
 
+@pytest.mark.slow
 def test_on_its_own_weights_it_is_judged_wherever_they_lie(
     released_run: RunFolder, tiny_model_folder: Path, tmp_path: Path, judge: Any
 ) -> None:
@@ -101,6 +102,7 @@ def test_on_its_own_weights_it_is_judged_wherever_they_lie(
     assert judge(released_run.release, tmp_path / "moved") == ExitCode.PASS
 
 
+@pytest.mark.slow
 def test_on_other_weights_it_is_refused_unless_forced(
     released_run: RunFolder, other_model: Path, tmp_path: Path, judge: Any, capsys: Any
 ) -> None:

@@ -290,7 +290,7 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
 
 def test_data_given_by_mistake_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
-    path.write_text('[{"instruction": "…"}]' * 10_000, encoding="utf-8")
+    path.write_text('[{"instruction": "…"}]' * 20_000, encoding="utf-8")
     with pytest.raises(RecipeError, match="at most 256 KiB"):
         read_document(path)
 
