@@ -172,6 +172,7 @@ def test_the_release_verifies_without_the_benchmark_files(finished: RunFolder) -
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_another_benchmark_is_another_evaluation_but_not_another_training(
     finished: RunFolder, project: Path
 ) -> None:

@@ -12,7 +12,8 @@ from runner.run_folder import open_run
 from tests.killing import finish, kill_when, start
 
 
-@pytest.mark.parametrize("subject", [pytest.param("base", marks=pytest.mark.slow), "adapter"])
+@pytest.mark.slow  # tests/test_killed_runs.py kills the adapter's evaluation, in every suite
+@pytest.mark.parametrize("subject", ["base", "adapter"])
 def test_generation_that_is_killed_continues(
     subject: str, tmp_path: Path, tiny_recipe: dict[str, Any]
 ) -> None:
